@@ -1,0 +1,2 @@
+//! The program kmirror.
+fn main() {}

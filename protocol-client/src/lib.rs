@@ -1,0 +1,3 @@
+//! A Kafka wire client that forwards record batches without opening them.
+
+pub mod batch;
