@@ -2,7 +2,7 @@
 //!
 //! Layout: Kafka's `org.apache.kafka.common.record.DefaultRecordBatch`.
 
-use thiserror::Error;
+use super::error::BatchError;
 
 /// Length of the header of a version 2 batch, in bytes.
 pub const HEADER_BYTES: usize = 61;
@@ -11,46 +11,8 @@ pub const LOG_OVERHEAD_BYTES: usize = 12;
 /// Where the checksummed part of a batch starts, in bytes.
 pub const CRC_START: usize = 21;
 
-const MAGIC_AT: usize = 16;
-
-/// What can be wrong with the bytes of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BatchError {
-    /// The length field is smaller than a batch can be, or points outside what was received.
-    #[error("batch at byte {at} says it is {length} bytes long, which cannot be")]
-    Length {
-        /// Position of the batch in the blob, in bytes.
-        at: usize,
-        /// What its length field says, in bytes.
-        length: i64,
-    },
-    /// The message format is not the one that the caller can handle.
-    #[error("batch has message format {magic}, which is not known here")]
-    Magic {
-        /// The format's number.
-        magic: i8,
-    },
-    /// The stored checksum is not that of the bytes.
-    #[error(
-        "batch at offset {base_offset}: stored checksum {stored:#010x}, computed {computed:#010x}"
-    )]
-    Checksum {
-        /// First offset of the batch.
-        base_offset: i64,
-        /// What the header says.
-        stored: u32,
-        /// What the bytes give.
-        computed: u32,
-    },
-    /// The compressed or encoded records are not what the header promises.
-    #[error("batch at offset {base_offset}: {what}")]
-    Records {
-        /// First offset of the batch.
-        base_offset: i64,
-        /// What was found.
-        what: &'static str,
-    },
-}
+/// Where every message format keeps its number, in bytes.
+pub(super) const MAGIC_AT: usize = 16;
 
 /// How the records of a batch are compressed: bits 0-2 of the attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +40,17 @@ impl Compression {
             4 => Self::Zstd,
             _ => return None,
         })
+    }
+
+    /// Kafka's name of the codec, as in the topic setting `compression.type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
     }
 
     /// The codec's number in the attributes.
@@ -117,7 +90,7 @@ impl<'a> BatchHeader<'a> {
     /// [`BatchError::Magic`] for another message format, [`BatchError::Length`] when the batch does not fit.
     pub fn parse(batch: &'a [u8]) -> Result<Self, BatchError> {
         let short = BatchError::Length { at: 0, length: batch.len() as i64 };
-        let magic = *batch.get(MAGIC_AT).ok_or(short.clone())? as i8;
+        let magic = *batch.get(MAGIC_AT).ok_or_else(|| short.clone())? as i8;
         if magic != 2 {
             return Err(BatchError::Magic { magic });
         }

@@ -1,8 +1,29 @@
-//! Record batches: read the header, patch the header, leave the records sealed.
+//! Record batches: walk them, decide about them, patch their headers, and rebuild the few that
+//! cannot stay sealed.
 //!
-//! The layout is that of Kafka's `DefaultRecordBatch` (message format 2).
+//! Everything here is pure: bytes in, bytes out.
 
+pub mod builder;
+pub mod codec;
 pub mod crc;
+pub mod decide;
+mod draft;
+pub mod error;
 pub mod header;
+mod legacy;
+pub mod open;
+pub mod patch;
+pub mod record;
+pub mod txn_filter;
+mod varint;
+pub mod walk;
 
-pub use header::{BatchError, BatchHeader, Compression, HEADER_BYTES};
+pub use builder::BatchBuilder;
+pub use decide::{AppendTime, Context, Decision, DropReason, RewriteReason, decide};
+pub use draft::{OffsetRun, Rebuilt};
+pub use error::BatchError;
+pub use header::{BatchHeader, Compression, HEADER_BYTES};
+pub use open::{OpenBatch, OpenRecord};
+pub use patch::{ProducerStamp, patch};
+pub use txn_filter::{AbortedTransaction, TxnFilter, Verdict};
+pub use walk::{Entry, Magic, Walk, walk};

@@ -1,0 +1,157 @@
+//! Messages of format 0 and 1, turned into the records of a version 2 payload.
+//!
+//! A message is `offset | size | crc | magic | attributes | [timestamp] | key | value`; a compressed
+//! one wraps a set of messages in its value: Kafka's `LegacyRecord` and
+//! `AbstractLegacyRecordBatch.DeepRecordsIterator`.
+
+use super::codec::{self, Framing};
+use super::error::BatchError;
+use super::header::{Compression, LOG_OVERHEAD_BYTES, MAGIC_AT};
+use super::open::OpenBatch;
+use super::record::{self, RawRecord};
+use super::walk::{self, Entry, Magic};
+
+/// Bit 3 of the attributes of a format 1 message: the timestamp is the append time.
+const APPEND_TIME: u8 = 0x08;
+
+struct Message<'a> {
+    offset: i64,
+    magic: Magic,
+    codec: Compression,
+    is_append_time: bool,
+    timestamp: i64,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+}
+
+impl<'a> Message<'a> {
+    /// Decodes one whole entry.
+    fn decode(entry: &'a [u8], base_offset: i64) -> Result<Self, BatchError> {
+        let wrong = || BatchError::records(base_offset, "a message's fields do not fit its size");
+        let offset = i64::from_be_bytes(*entry.first_chunk().ok_or_else(wrong)?);
+        let mut rest = entry.get(MAGIC_AT..).ok_or_else(wrong)?;
+        let [magic, attributes] = *take::<2>(&mut rest).ok_or_else(wrong)?;
+        let magic = Magic::try_from(magic)?;
+        let codec = Compression::from_attributes(i16::from(attributes))
+            .filter(|codec| *codec != Compression::Zstd)
+            .ok_or_else(|| BatchError::records(base_offset, "its codec is unknown"))?;
+        let timestamp = match magic {
+            Magic::V0 => -1,
+            _ => i64::from_be_bytes(*take(&mut rest).ok_or_else(wrong)?),
+        };
+        let key = take_nullable(&mut rest).ok_or_else(wrong)?;
+        let value = take_nullable(&mut rest).ok_or_else(wrong)?;
+        if !rest.is_empty() {
+            return Err(wrong());
+        }
+        let is_append_time = magic == Magic::V1 && attributes & APPEND_TIME != 0;
+        Ok(Self { offset, magic, codec, is_append_time, timestamp, key, value })
+    }
+}
+
+fn take<'a, const N: usize>(input: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (bytes, rest) = input.split_first_chunk()?;
+    *input = rest;
+    Some(bytes)
+}
+
+fn take_nullable<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = i32::from_be_bytes(*take(input)?);
+    if length == -1 {
+        return Some(None);
+    }
+    let (bytes, rest) = input.split_at_checked(usize::try_from(length).ok()?)?;
+    *input = rest;
+    Some(Some(bytes))
+}
+
+/// Opens a message, or all messages that it wraps; its checksum has been verified.
+pub(super) fn open(entry: &Entry, max_bytes: usize) -> Result<OpenBatch<'static>, BatchError> {
+    let at = entry.base_offset();
+    let outer = Message::decode(entry.bytes(), at)?;
+    let append_time_ms = outer.is_append_time.then_some(outer.timestamp);
+    let unpacked;
+    let messages = if outer.codec == Compression::None {
+        vec![outer]
+    } else {
+        let packed = outer.value.ok_or_else(|| {
+            BatchError::records(at, "a compressed message has no value to unpack")
+        })?;
+        let framing = if outer.magic == Magic::V0 { Framing::Magic0 } else { Framing::Standard };
+        unpacked = codec::decompress(outer.codec, framing, packed, max_bytes)
+            .map_err(BatchError::codec(at))?;
+        inner_messages(&outer, &unpacked)?
+    };
+    let mut open = encode(&messages, at)?;
+    open.codec = Compression::from_attributes(i16::from(entry.bytes()[MAGIC_AT + 1]))
+        .unwrap_or(Compression::None);
+    open.append_time_ms = append_time_ms;
+    Ok(open)
+}
+
+/// The messages inside a wrapper, with absolute offsets.
+fn inner_messages<'a>(outer: &Message<'_>, set: &'a [u8]) -> Result<Vec<Message<'a>>, BatchError> {
+    let wrong = |what| BatchError::records(outer.offset, what);
+    let mut messages = Vec::new();
+    let mut rest = set;
+    while !rest.is_empty() {
+        let length = walk::entry_bytes(rest, LOG_OVERHEAD_BYTES)?
+            .ok_or_else(|| wrong("a message inside a compressed one is cut off"))?;
+        let (entry, behind) = rest.split_at(length);
+        rest = behind;
+        let message = Message::decode(entry, outer.offset)?;
+        if message.magic != outer.magic {
+            return Err(wrong("a compressed message wraps messages of another format"));
+        }
+        if message.codec != Compression::None {
+            return Err(wrong("a compressed message wraps a compressed message"));
+        }
+        messages.push(message);
+    }
+    let last = messages.last().ok_or_else(|| wrong("a compressed message wraps none"))?.offset;
+    // A producer leaves offset 0 on the wrapper; a broker writes that of the last message.
+    let base = match outer.magic {
+        Magic::V1 if outer.offset == 0 => 0,
+        Magic::V1 => outer.offset.saturating_sub(last),
+        _ => -1,
+    };
+    if base > 0 {
+        for message in &mut messages {
+            message.offset = message.offset.saturating_add(base);
+        }
+    }
+    Ok(messages)
+}
+
+/// Encodes messages as version 2 records, deltas counted from the first.
+fn encode(messages: &[Message<'_>], at: i64) -> Result<OpenBatch<'static>, BatchError> {
+    let (base_offset, base_timestamp) =
+        messages.first().map_or((at, -1), |first| (first.offset, first.timestamp));
+    let mut payload = Vec::new();
+    let mut body = Vec::new();
+    let mut last_offset = base_offset;
+    for (i, message) in messages.iter().enumerate() {
+        if i > 0 && message.offset <= last_offset {
+            return Err(BatchError::records(at, "the offsets inside a message do not grow"));
+        }
+        last_offset = message.offset;
+        let delta = message.offset.checked_sub(base_offset).and_then(|d| i32::try_from(d).ok());
+        let offset_delta = delta.ok_or_else(|| {
+            BatchError::records(at, "the offsets inside a message lie too far apart")
+        })?;
+        let timestamp_delta = message.timestamp.wrapping_sub(base_timestamp);
+        body.clear();
+        record::encode_body(&mut body, message.key, message.value, &[]);
+        RawRecord { attributes: 0, timestamp_delta, offset_delta, body: &body }
+            .encode(&mut payload);
+    }
+    Ok(OpenBatch {
+        base_offset,
+        last_offset,
+        base_timestamp,
+        count: messages.len(),
+        codec: Compression::None,
+        append_time_ms: None,
+        payload: payload.into(),
+    })
+}
