@@ -68,6 +68,11 @@ pub enum BatchError {
 }
 
 impl BatchError {
+    /// Whether the records have more bytes than the caller allowed.
+    pub(super) fn is_over_limit(&self) -> bool {
+        matches!(self, Self::Codec { reason: CodecError::OverLimit { .. }, .. })
+    }
+
     /// A [`BatchError::Records`].
     pub(super) fn records(base_offset: i64, what: &'static str) -> Self {
         Self::Records { base_offset, what }

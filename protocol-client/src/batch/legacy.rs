@@ -69,6 +69,7 @@ fn take_nullable<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 pub(super) fn open(entry: &Entry, max_bytes: usize) -> Result<OpenBatch<'static>, BatchError> {
     let at = entry.base_offset();
     let outer = Message::decode(entry.bytes(), at)?;
+    let codec = outer.codec;
     let append_time_ms = outer.is_append_time.then_some(outer.timestamp);
     let unpacked;
     let messages = if outer.codec == Compression::None {
@@ -83,8 +84,7 @@ pub(super) fn open(entry: &Entry, max_bytes: usize) -> Result<OpenBatch<'static>
         inner_messages(&outer, &unpacked)?
     };
     let mut open = encode(&messages, at)?;
-    open.codec = Compression::from_attributes(i16::from(entry.bytes()[MAGIC_AT + 1]))
-        .unwrap_or(Compression::None);
+    open.codec = codec;
     open.append_time_ms = append_time_ms;
     Ok(open)
 }

@@ -11,9 +11,13 @@ mod draft;
 pub mod error;
 pub mod header;
 mod legacy;
+pub mod merge;
 pub mod open;
 pub mod patch;
 pub mod record;
+pub mod rewrite;
+#[cfg(test)]
+mod sample;
 pub mod txn_filter;
 mod varint;
 pub mod walk;
@@ -23,7 +27,9 @@ pub use decide::{AppendTime, Context, Decision, DropReason, RewriteReason, decid
 pub use draft::{OffsetRun, Rebuilt};
 pub use error::BatchError;
 pub use header::{BatchHeader, Compression, HEADER_BYTES};
+pub use merge::{Merged, can_merge, merge};
 pub use open::{OpenBatch, OpenRecord};
 pub use patch::{ProducerStamp, patch};
+pub use rewrite::{RebuildOptions, rewrite};
 pub use txn_filter::{AbortedTransaction, TxnFilter, Verdict};
 pub use walk::{Entry, Magic, Walk, walk};

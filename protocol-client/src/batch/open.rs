@@ -4,6 +4,7 @@
 
 use super::codec::{self, Framing};
 use super::crc;
+use super::decide::AppendTime;
 use super::error::BatchError;
 use super::header::{BatchHeader, Compression, HEADER_BYTES};
 use super::legacy;
@@ -11,7 +12,7 @@ use super::record::RawRecords;
 use super::walk::{Entry, Magic};
 use std::borrow::Cow;
 
-/// A record of an opened entry.
+/// A record of an opened entry; offsets grow from one to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenRecord<'a> {
     /// Offset at the source.
@@ -82,6 +83,11 @@ impl<'a> OpenBatch<'a> {
         self.count
     }
 
+    /// Size of the records without compression, in bytes.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Last offset that the entry accounts for.
     pub fn last_offset(&self) -> i64 {
         self.last_offset
@@ -103,6 +109,17 @@ impl<'a> OpenBatch<'a> {
             raw: RawRecords::new(&self.payload, self.count, self.base_offset),
             base_offset: self.base_offset,
             base_timestamp: self.base_timestamp,
+            next_offset: self.base_offset,
+            last_offset: self.last_offset,
+        }
+    }
+
+    /// The time that `record` has at the target, -1 for none, in milliseconds.
+    #[inline]
+    pub fn timestamp_ms(&self, record: &OpenRecord<'_>, append_time: AppendTime) -> i64 {
+        match (self.append_time_ms, append_time) {
+            (Some(append_time_ms), AppendTime::Keep) => append_time_ms,
+            _ => record.create_time_ms,
         }
     }
 }
@@ -113,6 +130,8 @@ pub struct OpenRecords<'a> {
     raw: RawRecords<'a>,
     base_offset: i64,
     base_timestamp: i64,
+    next_offset: i64,
+    last_offset: i64,
 }
 
 impl<'a> Iterator for OpenRecords<'a> {
@@ -120,9 +139,19 @@ impl<'a> Iterator for OpenRecords<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.raw.next()?;
-        Some(record.map(|raw| OpenRecord {
-            offset: self.base_offset.wrapping_add(i64::from(raw.offset_delta)),
+        let raw = match self.raw.next()? {
+            Ok(raw) => raw,
+            Err(error) => return Some(Err(error)),
+        };
+        let offset = self.base_offset.wrapping_add(i64::from(raw.offset_delta));
+        if offset < self.next_offset || offset > self.last_offset {
+            self.raw = RawRecords::new(&[], 0, self.base_offset);
+            let what = "its records' offsets do not grow or lie outside it";
+            return Some(Err(BatchError::records(self.base_offset, what)));
+        }
+        self.next_offset = offset.wrapping_add(1);
+        Some(Ok(OpenRecord {
+            offset,
             create_time_ms: self.base_timestamp.wrapping_add(raw.timestamp_delta),
             attributes: raw.attributes,
             body: raw.body,

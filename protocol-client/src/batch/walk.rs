@@ -5,7 +5,7 @@
 //! four bytes that differ, and the format's number.
 
 use super::error::BatchError;
-use super::header::{BatchHeader, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC_AT};
+use super::header::{BatchHeader, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC_AT};
 use bytes::Bytes;
 
 /// Smallest message of format 0: checksum, magic, attributes and two lengths, in bytes.
@@ -83,6 +83,20 @@ impl Entry {
     /// The header; `None` for formats older than version 2.
     pub fn header(&self) -> Option<BatchHeader<'_>> {
         BatchHeader::parse(&self.bytes).ok()
+    }
+
+    /// The codec; `None` for the numbers that Kafka does not use.
+    pub fn compression(&self) -> Option<Compression> {
+        let attributes = match self.header() {
+            Some(header) => header.attributes(),
+            None => i16::from(*self.bytes.get(MAGIC_AT + 1)?),
+        };
+        Compression::from_attributes(attributes)
+    }
+
+    /// Whether the entry is a transaction marker.
+    pub fn is_control(&self) -> bool {
+        self.header().is_some_and(|header| header.is_control())
     }
 
     /// Offset of the first record. Older formats name their last record only, so it is that.
