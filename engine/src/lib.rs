@@ -1,1 +1,5 @@
-//! Placeholder for the room being built.
+//! Replication between Kafka clusters: configuration, policies, records, plans.
+
+pub mod config;
+pub mod policy;
+pub mod records;
