@@ -225,7 +225,7 @@ fn property(cursor: &mut Cursor<'_>, flags: Flags, at: usize) -> Result<String, 
         },
     };
     let foreign = ["In", "blk", "block", "java", "Is"].iter().any(|start| name.starts_with(start));
-    known.ok_or(match foreign {
+    known.ok_or_else(|| match foreign {
         true => RegexError::Unsupported { position: at, construct: "this character property" },
         false => syntax("unknown character property"),
     })
