@@ -88,6 +88,11 @@ impl<'a> OpenBatch<'a> {
         self.payload.len()
     }
 
+    /// Offset of the first record (or of the record that stood there before compaction).
+    pub fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
     /// Last offset that the entry accounts for.
     pub fn last_offset(&self) -> i64 {
         self.last_offset
