@@ -4,7 +4,7 @@
 //! one wraps a set of messages in its value: Kafka's `LegacyRecord` and
 //! `AbstractLegacyRecordBatch.DeepRecordsIterator`.
 
-use super::codec::{self, Framing};
+use super::codec::{Decompressor, Framing};
 use super::error::BatchError;
 use super::header::{Compression, LOG_OVERHEAD_BYTES, MAGIC_AT};
 use super::open::OpenBatch;
@@ -66,7 +66,11 @@ fn take_nullable<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 }
 
 /// Opens a message, or all messages that it wraps; its checksum has been verified.
-pub(super) fn open(entry: &Entry, max_bytes: usize) -> Result<OpenBatch<'static>, BatchError> {
+pub(super) fn open(
+    decompressor: &mut Decompressor,
+    entry: &Entry,
+    max_bytes: usize,
+) -> Result<OpenBatch<'static>, BatchError> {
     let at = entry.base_offset();
     let outer = Message::decode(entry.bytes(), at)?;
     let codec = outer.codec;
@@ -79,7 +83,8 @@ pub(super) fn open(entry: &Entry, max_bytes: usize) -> Result<OpenBatch<'static>
             BatchError::records(at, "a compressed message has no value to unpack")
         })?;
         let framing = if outer.magic == Magic::V0 { Framing::Magic0 } else { Framing::Standard };
-        unpacked = codec::decompress(outer.codec, framing, packed, max_bytes)
+        unpacked = decompressor
+            .decompress(outer.codec, framing, packed, max_bytes)
             .map_err(BatchError::codec(at))?;
         inner_messages(&outer, &unpacked)?
     };

@@ -4,6 +4,7 @@
 //! a request each. Records are copied, not decoded: only a record's length and its two deltas
 //! are written anew.
 
+use super::codec::Decompressor;
 use super::decide::MERGED_BATCH_BYTES;
 use super::draft::{Draft, Rebuilt};
 use super::error::BatchError;
@@ -48,6 +49,7 @@ pub fn merge(run: &[Entry], options: &RebuildOptions) -> Result<Option<Merged>, 
     let limit_bytes = limit_bytes(codec, options);
     let expected: usize = run.iter().map(|entry| entry.bytes().len()).sum();
     let mut draft = Draft::with_capacity(expected.min(limit_bytes));
+    let mut decompressor = Decompressor::default();
     let mut entry_count = 0;
     let mut last_offset = -1;
     for (i, entry) in run.iter().enumerate() {
@@ -55,7 +57,7 @@ pub fn merge(run: &[Entry], options: &RebuildOptions) -> Result<Option<Merged>, 
             break;
         }
         let room_bytes = limit_bytes.saturating_sub(draft.size_bytes());
-        let Some(open) = open_within(entry, codec, room_bytes)? else { break };
+        let Some(open) = open_within(&mut decompressor, entry, codec, room_bytes)? else { break };
         append(&mut draft, &open, options)?;
         entry_count += 1;
         last_offset = open.last_offset();
@@ -80,17 +82,18 @@ fn limit_bytes(codec: Compression, options: &RebuildOptions) -> usize {
 }
 
 /// Opens an entry if its records, whatever their new deltas, fit into `room_bytes`.
-fn open_within(
-    entry: &Entry,
+fn open_within<'a>(
+    decompressor: &mut Decompressor,
+    entry: &'a Entry,
     codec: Compression,
     room_bytes: usize,
-) -> Result<Option<OpenBatch<'_>>, BatchError> {
+) -> Result<Option<OpenBatch<'a>>, BatchError> {
     // Records do not get smaller by decompressing, so most that do not fit show it sealed.
     let sealed_bytes = entry.bytes().len().saturating_sub(HEADER_BYTES);
     if codec == Compression::None && sealed_bytes > room_bytes {
         return Ok(None);
     }
-    let open = match OpenBatch::open(entry, room_bytes) {
+    let open = match OpenBatch::open_with(decompressor, entry, room_bytes) {
         Err(error) if error.is_over_limit() => return Ok(None),
         open => open?,
     };

@@ -2,7 +2,7 @@
 //!
 //! Entries of every message format look alike from here on.
 
-use super::codec::{self, Framing};
+use super::codec::{Decompressor, Framing};
 use super::crc;
 use super::decide::AppendTime;
 use super::error::BatchError;
@@ -44,14 +44,30 @@ impl<'a> OpenBatch<'a> {
     /// A [`BatchError`] when the checksum is wrong, the codec is unknown or fails, there is more
     /// than `max_bytes`, or (older formats) the messages are not what the entry promises.
     pub fn open(entry: &'a Entry, max_bytes: usize) -> Result<Self, BatchError> {
+        Self::open_with(&mut Decompressor::default(), entry, max_bytes)
+    }
+
+    /// Opens one of many entries, as [`Self::open`] does, with decoders that are kept.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        decompressor: &mut Decompressor,
+        entry: &'a Entry,
+        max_bytes: usize,
+    ) -> Result<Self, BatchError> {
         crc::verify(entry.bytes())?;
         match entry.magic() {
-            Magic::V0 | Magic::V1 => legacy::open(entry, max_bytes),
-            Magic::V2 => Self::unseal(entry.bytes(), max_bytes),
+            Magic::V0 | Magic::V1 => legacy::open(decompressor, entry, max_bytes),
+            Magic::V2 => Self::unseal(decompressor, entry.bytes(), max_bytes),
         }
     }
 
-    fn unseal(bytes: &'a [u8], max_bytes: usize) -> Result<Self, BatchError> {
+    fn unseal(
+        decompressor: &mut Decompressor,
+        bytes: &'a [u8],
+        max_bytes: usize,
+    ) -> Result<Self, BatchError> {
         let header = BatchHeader::parse(bytes)?;
         let base_offset = header.base_offset();
         let wrong = |what| BatchError::records(base_offset, what);
@@ -63,7 +79,8 @@ impl<'a> OpenBatch<'a> {
             Compression::None => Cow::Borrowed(sealed),
             // The cleaner leaves an empty batch without even an empty compressed frame.
             _ if count == 0 && sealed.is_empty() => Cow::Borrowed(sealed),
-            _ => codec::decompress(codec, Framing::Standard, sealed, max_bytes)
+            _ => decompressor
+                .decompress(codec, Framing::Standard, sealed, max_bytes)
                 .map_err(BatchError::codec(base_offset))?
                 .into(),
         };

@@ -2,14 +2,14 @@
 //!
 //! Which bytes Kafka's clients write and read: `org.apache.kafka.common.compress`.
 
+mod gzip;
 mod lz4;
 mod snappy;
 
 use super::header::Compression;
-use flate2::bufread::MultiGzDecoder;
-use flate2::write::GzEncoder;
-use std::io::{self, Read, Write};
-use structured_zstd::decoding::StreamingDecoder;
+use std::fmt;
+use std::io::{self, Read};
+use structured_zstd::decoding::{ContentChecksum, FrameDecoder, StreamingDecoder};
 use structured_zstd::encoding::{CompressionLevel, compress_slice_to_vec};
 use thiserror::Error;
 
@@ -51,35 +51,72 @@ pub enum Framing {
     Magic0,
 }
 
-/// Decompresses `input` to at most `max_bytes`.
+/// Decoders that serve one batch after the other: setting one up costs more than a small batch.
+#[derive(Default)]
+pub struct Decompressor {
+    inflater: Option<flate2::Decompress>,
+    zstd: Option<Box<FrameDecoder>>,
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressor").finish_non_exhaustive()
+    }
+}
+
+impl Decompressor {
+    /// Decompresses `input` to at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`CodecError::OverLimit`] when there is more, [`CodecError::Malformed`] for other bytes.
+    pub fn decompress(
+        &mut self,
+        codec: Compression,
+        framing: Framing,
+        input: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, CodecError> {
+        match codec {
+            Compression::None if input.len() > max_bytes => {
+                Err(CodecError::OverLimit { limit_bytes: max_bytes })
+            }
+            Compression::None => Ok(input.to_vec()),
+            Compression::Gzip => {
+                let raw = || flate2::Decompress::new(false);
+                gzip::decompress(self.inflater.get_or_insert_with(raw), input, max_bytes)
+            }
+            Compression::Snappy => snappy::decompress(input, max_bytes),
+            Compression::Lz4 => lz4::decompress(input, framing, max_bytes),
+            Compression::Zstd => self.decompress_zstd(input, max_bytes),
+        }
+    }
+
+    fn decompress_zstd(&mut self, input: &[u8], max_bytes: usize) -> Result<Vec<u8>, CodecError> {
+        let codec = Compression::Zstd;
+        let mut decoder = self.zstd.take().unwrap_or_default();
+        decoder.set_content_checksum(ContentChecksum::Verify);
+        // A frame may ask for a window of any size: what the output cannot fill is refused.
+        let window = (max_bytes as u64).next_power_of_two().max(MIN_ZSTD_WINDOW_BYTES);
+        decoder.set_max_window_size(window).map_err(|error| CodecError::malformed(codec, error))?;
+        let mut stream = StreamingDecoder::new_with_decoder(input, &mut *decoder);
+        let output = read_capped(codec, &mut stream, max_bytes)?;
+        // After an error it is not used again, so that no input can spoil the next one.
+        self.zstd = Some(decoder);
+        Ok(output)
+    }
+}
+
+/// Decompresses `input` to at most `max_bytes`, with decoders of its own.
 ///
 /// # Errors
-/// [`CodecError::OverLimit`] when there is more, [`CodecError::Malformed`] for other bytes.
+/// As [`Decompressor::decompress`].
 pub fn decompress(
     codec: Compression,
     framing: Framing,
     input: &[u8],
     max_bytes: usize,
 ) -> Result<Vec<u8>, CodecError> {
-    match codec {
-        Compression::None if input.len() > max_bytes => {
-            Err(CodecError::OverLimit { limit_bytes: max_bytes })
-        }
-        Compression::None => Ok(input.to_vec()),
-        Compression::Gzip => read_capped(codec, MultiGzDecoder::new(input), max_bytes),
-        Compression::Snappy => snappy::decompress(input, max_bytes),
-        Compression::Lz4 => lz4::decompress(input, framing, max_bytes),
-        Compression::Zstd => {
-            // A frame may ask for a window of any size: what the output cannot fill is refused.
-            let mut decoder = StreamingDecoder::new(input);
-            let window = (max_bytes as u64).next_power_of_two().max(MIN_ZSTD_WINDOW_BYTES);
-            decoder
-                .decoder_mut()
-                .set_max_window_size(window)
-                .map_err(|error| CodecError::malformed(codec, error))?;
-            read_capped(codec, decoder, max_bytes)
-        }
-    }
+    Decompressor::default().decompress(codec, framing, input, max_bytes)
 }
 
 /// Smallest window that a zstd decoder must accept: RFC 8878 section 3.1.1.1.2, in bytes.
@@ -113,10 +150,7 @@ pub fn compress(codec: Compression, input: &[u8], output: &mut Vec<u8>) -> Resul
     let failed = |error: io::Error| CodecError::malformed(codec, error);
     match codec {
         Compression::None => output.extend_from_slice(input),
-        Compression::Gzip => {
-            let mut encoder = GzEncoder::new(output, flate2::Compression::default());
-            encoder.write_all(input).and_then(|()| encoder.try_finish()).map_err(failed)?;
-        }
+        Compression::Gzip => gzip::compress(input, output).map_err(failed)?,
         Compression::Snappy => snappy::compress(input, output)?,
         Compression::Lz4 => lz4::compress(input, output).map_err(failed)?,
         Compression::Zstd => {
