@@ -1,0 +1,4 @@
+//! What happens on one connection, as pure machines.
+
+pub mod handshake;
+pub mod machine;

@@ -1,0 +1,10 @@
+//! The shell around [`crate::conn`]: sockets, the clock, one task per connection.
+
+mod connection;
+mod dial;
+mod driver;
+mod options;
+mod outbox;
+
+pub use connection::{Connection, Pending};
+pub use options::{BrokerAddress, ConnectionOptions};

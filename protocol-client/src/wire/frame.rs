@@ -1,0 +1,293 @@
+//! Size-prefixed frames: one buffer per frame, lent from a bounded pool, sliced and never copied.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Frames that fit in here arrive with one read, together with their size; of larger ones only the
+/// first bytes pass through here and the rest is read straight into the frame's own buffer.
+const READ_AHEAD_BYTES: usize = 4096;
+
+/// A frame whose size is impossible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The peer announces more than is accepted here. Not Kafka, or a limit set too low.
+    #[error("a frame of {bytes} bytes was announced, at most {limit} are accepted")]
+    TooLarge {
+        /// The announced size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The announced size is negative: the peer does not speak Kafka's protocol.
+    #[error("a frame of negative size {size} was announced; is this a Kafka listener?")]
+    Negative {
+        /// The announced size.
+        size: i32,
+    },
+}
+
+/// Buffers for frames, kept for reuse up to a bound. Clones share one pool.
+///
+/// A buffer comes back when the last slice of its frame is dropped.
+#[derive(Clone, Debug)]
+pub struct FramePool(Arc<PoolInner>);
+
+#[derive(Debug)]
+struct PoolInner {
+    kept: Mutex<Kept>,
+    max_kept_bytes: usize,
+    lent_bytes: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_capacity: BTreeMap<usize, Vec<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl FramePool {
+    /// A pool that keeps at most `max_kept_bytes` of unused buffers.
+    pub fn new(max_kept_bytes: usize) -> Self {
+        Self(Arc::new(PoolInner {
+            kept: Mutex::default(),
+            max_kept_bytes,
+            lent_bytes: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Bytes of frames that are still referenced somewhere.
+    pub fn lent_bytes(&self) -> usize {
+        self.0.lent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of unused buffers kept for the next frames.
+    pub fn kept_bytes(&self) -> usize {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    fn take(&self, length: usize) -> Vec<u8> {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // A buffer more than twice too large would pin memory for a small frame.
+        let found = kept.by_capacity.range_mut(length..=length.saturating_mul(2)).next();
+        let Some((&capacity, buffers)) = found else {
+            drop(kept);
+            return Vec::with_capacity(rounded(length));
+        };
+        let buffer = buffers.pop().unwrap_or_default();
+        if buffers.is_empty() {
+            kept.by_capacity.remove(&capacity);
+        }
+        kept.bytes -= capacity;
+        buffer
+    }
+
+    fn lend(&self, buffer: Vec<u8>) -> Bytes {
+        self.0.lent_bytes.fetch_add(buffer.capacity(), Ordering::Relaxed);
+        Bytes::from_owner(Lent { buffer, pool: Arc::clone(&self.0) })
+    }
+}
+
+impl Default for FramePool {
+    /// Keeps up to 16 MiB.
+    fn default() -> Self {
+        Self::new(16 << 20)
+    }
+}
+
+/// Few distinct capacities make it likely that a kept buffer fits.
+fn rounded(length: usize) -> usize {
+    const MIB: usize = 1 << 20;
+    if length <= MIB { length.next_power_of_two() } else { length.next_multiple_of(MIB) }
+}
+
+struct Lent {
+    buffer: Vec<u8>,
+    pool: Arc<PoolInner>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let capacity = buffer.capacity();
+        self.pool.lent_bytes.fetch_sub(capacity, Ordering::Relaxed);
+        buffer.clear();
+        let mut kept = self.pool.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.bytes + capacity <= self.pool.max_kept_bytes {
+            kept.bytes += capacity;
+            kept.by_capacity.entry(capacity).or_default().push(buffer);
+        }
+    }
+}
+
+/// Puts frames together from whatever the transport delivers.
+///
+/// The shell reads into [`space`](Self::space) and then takes frames with
+/// [`next_frame`](Self::next_frame) until there is none.
+#[derive(Debug)]
+pub struct FrameAssembler {
+    pool: FramePool,
+    max_frame_bytes: usize,
+    ahead: Vec<u8>,
+    ahead_at: usize,
+    partial: Option<Partial>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+impl FrameAssembler {
+    /// An assembler that refuses frames above `max_frame_bytes`.
+    pub fn new(pool: FramePool, max_frame_bytes: usize) -> Self {
+        let ahead = Vec::with_capacity(READ_AHEAD_BYTES);
+        Self { pool, max_frame_bytes, ahead, ahead_at: 0, partial: None }
+    }
+
+    /// Changes the limit for the frames to come.
+    pub fn set_max_frame_bytes(&mut self, max_frame_bytes: usize) {
+        self.max_frame_bytes = max_frame_bytes;
+    }
+
+    /// Where the next bytes go, and how many of them at most (never 0).
+    pub fn space(&mut self) -> (&mut Vec<u8>, usize) {
+        match &mut self.partial {
+            Some(partial) => {
+                let missing = partial.length - partial.buffer.len();
+                (&mut partial.buffer, missing)
+            }
+            None => {
+                self.ahead.drain(..self.ahead_at);
+                self.ahead_at = 0;
+                let room = READ_AHEAD_BYTES - self.ahead.len();
+                (&mut self.ahead, room)
+            }
+        }
+    }
+
+    /// The next whole frame without its size, if there is one.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        if self.partial.is_none() {
+            self.begin()?;
+        }
+        match self.partial.take_if(|partial| partial.buffer.len() == partial.length) {
+            Some(whole) => Ok(Some(self.finish(whole.buffer))),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the stream may end here without cutting a frame.
+    pub fn is_between_frames(&self) -> bool {
+        self.partial.is_none() && self.ahead_at == self.ahead.len()
+    }
+
+    fn begin(&mut self) -> Result<(), FrameError> {
+        let pending = &self.ahead[self.ahead_at..];
+        let Some((size, rest)) = pending.split_first_chunk::<4>() else { return Ok(()) };
+        let size = i32::from_be_bytes(*size);
+        let length = usize::try_from(size).map_err(|_| FrameError::Negative { size })?;
+        if length > self.max_frame_bytes {
+            return Err(FrameError::TooLarge { bytes: length, limit: self.max_frame_bytes });
+        }
+        let here = &rest[..length.min(rest.len())];
+        let small = length <= READ_AHEAD_BYTES;
+        let mut buffer = if small { Vec::with_capacity(length) } else { self.pool.take(length) };
+        buffer.extend_from_slice(here);
+        self.ahead_at += 4 + here.len();
+        self.partial = Some(Partial { buffer, length });
+        Ok(())
+    }
+
+    fn finish(&self, buffer: Vec<u8>) -> Bytes {
+        if buffer.len() <= READ_AHEAD_BYTES { Bytes::from(buffer) } else { self.pool.lend(buffer) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn feed(assembler: &mut FrameAssembler, mut stream: &[u8], step: usize) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        while !stream.is_empty() {
+            let (buffer, room) = assembler.space();
+            assert!(room > 0);
+            let (now, later) = stream.split_at(stream.len().min(room).min(step));
+            buffer.extend_from_slice(now);
+            stream = later;
+            while let Some(frame) = assembler.next_frame().expect("sizes are within the limit") {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in(
+            lengths in proptest::collection::vec(0usize..20_000, 0..8),
+            step in 1usize..9_000,
+        ) {
+            let sent: Vec<Vec<u8>> =
+                lengths.iter().enumerate().map(|(i, &length)| vec![i as u8; length]).collect();
+            let mut stream = Vec::new();
+            for frame in &sent {
+                stream.extend_from_slice(&(frame.len() as i32).to_be_bytes());
+                stream.extend_from_slice(frame);
+            }
+            let mut assembler = FrameAssembler::new(FramePool::default(), 1 << 20);
+            let received = feed(&mut assembler, &stream, step);
+            prop_assert_eq!(received, sent);
+            prop_assert!(assembler.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn sizes_beyond_the_limit_are_refused_before_anything_is_allocated() {
+        let mut assembler = FrameAssembler::new(FramePool::default(), 1000);
+        assembler.space().0.extend_from_slice(&1001i32.to_be_bytes());
+        let refused = Err(FrameError::TooLarge { bytes: 1001, limit: 1000 });
+        assert_eq!(assembler.next_frame(), refused);
+
+        let mut assembler = FrameAssembler::new(FramePool::default(), 1000);
+        assembler.space().0.extend_from_slice(b"\xffTTP");
+        assert!(matches!(assembler.next_frame(), Err(FrameError::Negative { .. })));
+    }
+
+    #[test]
+    fn buffers_return_when_the_last_slice_drops_and_are_used_again() {
+        let pool = FramePool::new(64 << 10);
+        let mut assembler = FrameAssembler::new(pool.clone(), 1 << 20);
+        let mut stream = 10_000i32.to_be_bytes().to_vec();
+        stream.extend_from_slice(&[7; 10_000]);
+        let frame = feed(&mut assembler, &stream, 4096).pop().expect("one frame");
+        let slice = frame.slice(5..10);
+        let address = frame.as_ptr();
+        drop(frame);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (16_384, 0));
+        drop(slice);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 16_384));
+        let again = feed(&mut assembler, &stream, 4096).pop().expect("one frame");
+        assert_eq!(again.as_ptr(), address);
+    }
+
+    #[test]
+    fn the_pool_keeps_no_more_than_its_bound() {
+        let pool = FramePool::new(40_000);
+        let frames: Vec<Bytes> = (0..4).map(|_| pool.lend(pool.take(16_384))).collect();
+        assert_eq!(pool.lent_bytes(), 65_536);
+        drop(frames);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 32_768));
+    }
+}
