@@ -1,0 +1,166 @@
+package lab;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.Properties;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.header.Headers;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * Produces records that depend only on the seed and their number. Shape {@code plain} has unique keys
+ * and values; {@code mixed} walks through everything that a record may be: null and empty keys and
+ * values, headers that repeat, that are null, that are not text.
+ */
+final class Produce {
+    private final Command command;
+    private final AtomicLong acknowledged = new AtomicLong();
+    private final AtomicLong failed = new AtomicLong();
+    private final AtomicReference<String> firstError = new AtomicReference<>("");
+    private final String topic;
+    private final long seed;
+    private final long records;
+    private final boolean mixed;
+    private final int keys;
+    private final int valueBytes;
+    private final long firstTimestampMs;
+
+    Produce(Command command) {
+        this.command = command;
+        topic = command.text("topic");
+        seed = command.number("seed", 1);
+        records = command.number("records", 1);
+        mixed = command.text("shape", "plain").equals("mixed");
+        keys = (int) command.number("keys", 0);
+        valueBytes = (int) command.number("value_bytes", 100);
+        firstTimestampMs = command.number("first_timestamp_ms", 0);
+    }
+
+    Map<String, Object> run() throws Exception {
+        long perTransaction = command.number("transaction_records", 0);
+        try (KafkaProducer<byte[], byte[]> producer = producer(perTransaction > 0)) {
+            if (perTransaction > 0) {
+                producer.initTransactions();
+            }
+            int partitions = producer.partitionsFor(topic).size();
+            long rate = command.number("rate", 0);
+            long start = System.nanoTime();
+            for (long i = 0; i < records; i++) {
+                if (perTransaction > 0 && i % perTransaction == 0) {
+                    producer.beginTransaction();
+                }
+                pace(start, rate, i);
+                send(producer, record(i, partitions));
+                if (perTransaction > 0 && ((i + 1) % perTransaction == 0 || i + 1 == records)) {
+                    end(producer, i / perTransaction);
+                }
+            }
+            producer.flush();
+        }
+        return new TreeMap<>(Map.of("acknowledged", acknowledged.get(), "failed", failed.get(),
+            "first_error", firstError.get()));
+    }
+
+    private KafkaProducer<byte[], byte[]> producer(boolean transactional) {
+        Properties settings = new Properties();
+        settings.put("acks", "all");
+        settings.put("compression.type", command.text("codec", "none"));
+        settings.put("linger.ms", command.text("linger_ms", "5"));
+        settings.put("batch.size", command.text("batch_bytes", "16384"));
+        settings.put("reconnect.backoff.max.ms", "200");
+        if (transactional) {
+            settings.put("transactional.id", "lab-" + topic + "-" + seed);
+        }
+        settings.putAll(command.client("bootstrap"));
+        return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    /** Every third transaction is aborted. */
+    private static void end(KafkaProducer<byte[], byte[]> producer, long transaction) {
+        if (transaction % 3 == 1) {
+            producer.flush();
+            producer.abortTransaction();
+        } else {
+            producer.commitTransaction();
+        }
+    }
+
+    private static void pace(long startNanos, long rate, long sent) throws InterruptedException {
+        if (rate > 0) {
+            long dueNanos = startNanos + sent * 1_000_000_000L / rate;
+            long waitNanos = dueNanos - System.nanoTime();
+            if (waitNanos > 1_000_000) {
+                TimeUnit.NANOSECONDS.sleep(waitNanos);
+            }
+        }
+    }
+
+    private void send(KafkaProducer<byte[], byte[]> producer, ProducerRecord<byte[], byte[]> it) {
+        producer.send(it, (metadata, error) -> {
+            if (error == null) {
+                acknowledged.incrementAndGet();
+            } else {
+                failed.incrementAndGet();
+                firstError.compareAndSet("", error.toString());
+            }
+        });
+    }
+
+    private ProducerRecord<byte[], byte[]> record(long i, int partitions) {
+        int partition = (int) command.number("partition", i % partitions);
+        Long timestamp = firstTimestampMs == 0 ? null : Long.valueOf(firstTimestampMs + i);
+        ProducerRecord<byte[], byte[]> record =
+            new ProducerRecord<>(topic, partition, timestamp, key(i), value(i));
+        if (mixed) {
+            headers(record.headers(), i);
+        }
+        return record;
+    }
+
+    private byte[] key(long i) {
+        if (keys > 0) {
+            return bytes("key-" + i % keys);
+        }
+        if (mixed && i % 5 == 0) {
+            return null;
+        }
+        return mixed && i % 11 == 0 ? new byte[0] : bytes("key-" + seed + "-" + i);
+    }
+
+    private byte[] value(long i) {
+        if (mixed && i % 17 == 3) {
+            return null;
+        }
+        if (mixed && i % 23 == 4) {
+            return new byte[0];
+        }
+        StringBuilder text = new StringBuilder(valueBytes + 32);
+        text.append("value-").append(seed).append('-').append(i).append(' ');
+        while (text.length() < valueBytes) {
+            text.append(Long.toHexString((i + text.length()) * 0x9E3779B97F4A7C15L));
+        }
+        text.setLength(Math.max(valueBytes, 24));
+        return bytes(text.toString());
+    }
+
+    private static void headers(Headers headers, long i) {
+        if (i % 3 == 0) {
+            headers.add("repeated", bytes("first " + i)).add("repeated", bytes("second"));
+        }
+        if (i % 7 == 0) {
+            headers.add("null", null).add("", new byte[0]);
+        }
+        if (i % 4 == 1) {
+            headers.add("naïve ✓", new byte[] {(byte) 0xff, 0, (byte) 0x80, (byte) i});
+        }
+    }
+
+    private static byte[] bytes(String text) {
+        return text.getBytes(StandardCharsets.UTF_8);
+    }
+}

@@ -1,0 +1,68 @@
+//! The lab proves itself: two clusters, a mixed load on both, and a comparison that sees every kind of
+//! difference.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use kafka_lab::{ClusterBuilder, Isolation, KafkaCluster, Load, Peer, Shape, Version, available};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn two_clusters(version: Version) -> Result<(KafkaCluster, KafkaCluster)> {
+    let other = thread::spawn(move || ClusterBuilder::new(version).start());
+    let one = ClusterBuilder::new(version).start()?;
+    Ok((one, other.join().expect("the other cluster's thread does not panic")?))
+}
+
+#[test]
+fn a_mirror_is_judged_record_by_record() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let (mut source, target) = two_clusters(Version::V4_3_1)?;
+    let peer = Peer::start()?;
+    let (a, b) = (source.bootstrap(), target.bootstrap());
+    let compare = |patience| peer.compare((&a, "t"), (&b, "t"), Isolation::ReadCommitted, patience);
+    let mut load = Load { shape: Shape::Mixed, codec: "lz4", ..Load::of("t") };
+    load.first_timestamp_ms = 1_700_000_000_000;
+    for bootstrap in [&a, &b] {
+        peer.create_topic(bootstrap, "t", 3, &[("retention.ms", "-1")])?;
+        peer.produce(bootstrap, &load)?.complete()?;
+    }
+    compare(PATIENCE)?.equal(1000)?;
+
+    let later = Load { seed: 2, records: 10, ..load.clone() };
+    peer.produce(&a, &later)?.complete()?;
+    let behind = compare(Duration::from_millis(500))?;
+    assert_eq!((behind.missing, behind.extra, behind.repeated), (10, 0, 0), "{behind:?}");
+    assert!(behind.first_difference.contains("target ends"), "{behind:?}");
+
+    peer.produce(&b, &later)?.complete()?;
+    peer.produce(&b, &later)?.complete()?;
+    let twice = compare(PATIENCE)?;
+    assert_eq!((twice.missing, twice.extra, twice.repeated), (0, 0, 10), "{twice:?}");
+
+    source.kill(1)?;
+    source.restart(1)?;
+    peer.produce(&b, &Load { seed: 3, records: 5, ..load })?.complete()?;
+    assert_eq!(compare(PATIENCE)?.extra, 5);
+    source.stop()
+}
+
+#[test]
+fn aborted_transactions_are_not_part_of_the_source() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let cluster = ClusterBuilder::new(Version::V4_3_1).start()?;
+    let peer = Peer::start()?;
+    let bootstrap = cluster.bootstrap();
+    peer.create_topic(&bootstrap, "t", 2, &[])?;
+    let load = Load { records: 90, transaction_records: 10, ..Load::of("t") };
+    peer.produce(&bootstrap, &load)?.complete()?;
+    let itself = (bootstrap.as_str(), "t");
+    let seen = peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
+    assert_eq!((seen.source_records, seen.target_records, seen.extra), (60, 90, 30), "{seen:?}");
+    Ok(())
+}
