@@ -32,6 +32,9 @@ pub enum Version {
 }
 
 impl Version {
+    /// Every version that the lab knows, newest first.
+    pub const ALL: [Self; 3] = [Self::V4_3_1, Self::V3_9_2, Self::V2_8_2];
+
     /// The version as Maven Central spells it.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,0 +1,39 @@
+# One recipe per step of .ci/run. `make setup` once on a fresh Debian 12 with Rust.
+MUSL := x86_64-unknown-linux-musl
+
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz
+
+setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
+	bash .ci/setup
+
+demo: ## two embedded clusters and a mirror in one process
+	cargo run --release -- demo
+
+check: fmt clippy ## the cheap half of the gate
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: ## every test, those against real Kafka included
+	cargo test --workspace --locked
+
+e2e: ## only those against real Kafka
+	cargo test --locked -p kafka-lab -p kmirror --test lab --test e2e
+
+deny: ## licences, banned crates, sources
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
+	cargo fetch --locked
+	cargo deny --offline check licenses bans sources
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+musl: ## the static release binary, checked
+	cargo build --release --locked -p kmirror --target $(MUSL)
+	bash .ci/check-static target/$(MUSL)/release/kmirror
+
+fuzz: ## a few seconds on every fuzz target
+	bash .ci/fuzz-smoke 5
