@@ -1,3 +1,23 @@
-//! Configuration.
+//! `mm2.properties`: read as Java reads it, resolved as MirrorMaker 2 resolves it, from one table of keys.
 
+mod finding;
+mod flows;
+mod hints;
+pub mod keys;
+mod layers;
+mod lint;
+mod model;
 pub mod properties;
+mod providers;
+mod reader;
+mod resolve;
+pub mod values;
+
+pub use finding::{Finding, Severity};
+pub use model::{
+    BatchMode, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, EffectiveSetting,
+    FlowConfig, GapPolicy, IsolationLevel, Origin, PositionsConfig, ProcessConfig, ProducerConfig,
+    Replication, StartFrom,
+};
+pub use providers::{NoSurroundings, Surroundings};
+pub use resolve::{Input, Resolution, resolve};

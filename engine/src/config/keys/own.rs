@@ -1,0 +1,38 @@
+//! kmirror's own keys. MirrorMaker 2 drops unknown top-level keys, so a file with them still runs there.
+
+use super::{Key, Kind, Places};
+
+const FILE: Places = Places::FILE;
+const FLOW: Places = Places::FILE.and(Places::FLOW);
+
+pub(super) const KEYS: &[Key] = &[
+    Key::honored(
+        "kmirror.memory.bytes",
+        FILE,
+        Kind::Number { min: 8 << 20, max: 1 << 40 },
+        "67108864",
+        "Upper bound of what is held in memory for records on their way, over all flows",
+    ),
+    Key::honored(
+        "kmirror.threads",
+        FILE,
+        Kind::Number { min: 0, max: 1024 },
+        "0",
+        "Threads that carry records; 0 is one for every core",
+    ),
+    Key::honored(
+        "kmirror.batches",
+        FLOW,
+        Kind::Choice(&["auto", "sealed"]),
+        "auto",
+        "`auto` forwards record batches as they are and merges runs of small ones; `sealed` never merges",
+    ),
+    Key::honored(
+        "kmirror.on.gap",
+        FLOW,
+        Kind::Choice(&["continue", "fail"]),
+        "continue",
+        "What happens when records are gone at the source before they could be read (retention, DeleteRecords): \
+         report the gap and go on behind it, or report it and stop the partition",
+    ),
+];
