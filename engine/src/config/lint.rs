@@ -79,24 +79,24 @@ fn in_flow<'a>(flow: &'a str, rest: &'a str) -> Spot<'a> {
         return reads(Places::CLUSTER, name);
     }
     let dead = [
-        ("consumer.override.", format!("{source}.consumer.")),
-        ("target.consumer.", format!("{source}.consumer.")),
-        ("source.producer.", format!("{target}.producer.")),
-        ("target.producer.", format!("{target}.producer.")),
-        ("producer.", format!("{target}.producer.")),
-        ("source.admin.", format!("{source}.consumer.")),
-        ("target.admin.", format!("{target}.producer.")),
-        ("admin.", format!("{source}.consumer.")),
-        ("target.cluster.", format!("{target}.")),
+        ("consumer.override.", Places::CONSUMER, format!("{source}.consumer.")),
+        ("target.consumer.", Places::CONSUMER, format!("{source}.consumer.")),
+        ("source.producer.", Places::PRODUCER, format!("{target}.producer.")),
+        ("target.producer.", Places::PRODUCER, format!("{target}.producer.")),
+        ("producer.", Places::PRODUCER, format!("{target}.producer.")),
+        ("source.admin.", Places::CONSUMER, format!("{source}.consumer.")),
+        ("target.admin.", Places::PRODUCER, format!("{target}.producer.")),
+        ("admin.", Places::CONSUMER, format!("{source}.consumer.")),
+        ("target.cluster.", Places::CLUSTER, format!("{target}.")),
     ];
-    let dead = dead.iter().filter(|_| keys::find(rest, Places::FLOW).is_none());
-    for (prefix, right) in dead {
-        if let Some(name) = rest.strip_prefix(prefix) {
-            return Spot::Nothing {
-                problem: "it does not reach what copies the records".to_owned(),
-                remedy: format!("write `{right}{name}`"),
-            };
-        }
+    let problem = "it does not reach what copies the records, in MirrorMaker 2 neither";
+    let spot = dead.iter().find_map(|(prefix, place, right)| {
+        let name = rest.strip_prefix(prefix)?;
+        let remedy = elsewhere(name, *place, right, "");
+        Some(Spot::Nothing { problem: problem.to_owned(), remedy })
+    });
+    if let Some(spot) = spot.filter(|_| keys::find(rest, Places::FLOW).is_none()) {
+        return spot;
     }
     reads(Places::FLOW, rest)
 }
@@ -117,23 +117,31 @@ fn in_cluster<'a>(alias: &'a str, rest: &'a str) -> Spot<'a> {
 
 fn at_top(key: &str) -> Spot<'_> {
     let dropped = [
-        ("producer.override.", "A->B.producer.override."),
-        ("consumer.override.", "A.consumer."),
-        ("producer.", "B.producer."),
-        ("consumer.", "A.consumer."),
-        ("admin.", "A.admin."),
-        ("source.cluster.", "A."),
-        ("target.cluster.", "B."),
+        ("producer.override.", Places::PRODUCER, "A->B.producer.override."),
+        ("consumer.override.", Places::CONSUMER, "A.consumer."),
+        ("producer.", Places::PRODUCER, "B.producer."),
+        ("consumer.", Places::CONSUMER, "A.consumer."),
+        ("admin.", Places::ADMIN, "A.admin."),
+        ("source.cluster.", Places::CLUSTER, "A."),
+        ("target.cluster.", Places::CLUSTER, "B."),
     ];
-    for (prefix, right) in dropped {
+    for (prefix, place, right) in dropped {
         if let Some(name) = key.strip_prefix(prefix) {
             return Spot::Nothing {
-                problem: "MirrorMaker 2 drops it without a prefix, and so does kmirror".to_owned(),
-                remedy: format!("write `{right}{name}` with your aliases for A and B"),
+                problem: "MirrorMaker 2 drops it without the prefix of a cluster".to_owned(),
+                remedy: elsewhere(name, place, right, " with your aliases for A and B"),
             };
         }
     }
     Spot::Reads { place: Places::FILE, name: key, cluster: None }
+}
+
+/// Where to write a key instead, unless it would not be acted upon there either.
+fn elsewhere(name: &str, place: Places, prefix: &str, aliases: &str) -> String {
+    match keys::find(name, place).map(|key| key.status) {
+        Some(Status::WarnIgnored(instead)) => format!("remove it: {instead}"),
+        _ => format!("write `{prefix}{name}`{aliases}"),
+    }
 }
 
 fn known(
@@ -156,7 +164,7 @@ fn known(
         return say(Severity::Error, &found.problem, &found.remedy);
     }
     match key.status {
-        Status::Refused(why) => return say(Severity::Error, why, "remove the line"),
+        Status::Refused { why, remedy } => return say(Severity::Error, why, remedy),
         Status::WarnIgnored(instead) => {
             return say(Severity::Warning, "it is not acted upon", instead);
         }
@@ -164,7 +172,8 @@ fn known(
     }
     if let Some(alias) = key.aliases.iter().find(|alias| **alias == name) {
         let problem = format!("`{alias}` is an old name that Kafka 4 ignores");
-        return say(Severity::Warning, &problem, &format!("write `{}`", key.name));
+        let prefix = entry.key.strip_suffix(alias).unwrap_or_default();
+        return say(Severity::Warning, &problem, &format!("write `{prefix}{}`", key.name));
     }
     value_traps(entry, key.kind, say);
 }
@@ -212,9 +221,12 @@ fn unknown(entry: &Entry, name: &str, aliases: &[String], findings: &mut Finding
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "remove the line; MirrorMaker 2 ignores it as well".to_owned(),
     };
-    let problem = if entry.key.is_empty() { "the line has no key" } else { "no such key" };
+    let (key, problem) = match entry.key.is_empty() {
+        true => ("line", "it has no key"),
+        false => (entry.key.as_str(), "no such key"),
+    };
     let report = Report { meant, ..Report::new(problem, remedy) };
-    findings.add(severity, entry.line, &entry.key, report);
+    findings.add(severity, entry.line, key, report);
 }
 
 /// How a key that stands in the wrong place is spelt right.

@@ -1,5 +1,6 @@
 //! `mm2.properties`: read as Java reads it, resolved as MirrorMaker 2 resolves it, from one table of keys.
 
+pub mod docs;
 mod finding;
 mod flows;
 mod hints;

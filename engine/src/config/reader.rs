@@ -45,6 +45,8 @@ impl Reader {
             None => (default.unwrap_or(key.default), Origin::Default),
         };
         let shown = match place {
+            Places::CONSUMER if name == "bootstrap.servers" => format!("source.cluster.{name}"),
+            Places::CLUSTER if name == "bootstrap.servers" => format!("target.cluster.{name}"),
             Places::CONSUMER => format!("consumer.{name}"),
             Places::PRODUCER => format!("producer.{name}"),
             _ => name.to_owned(),

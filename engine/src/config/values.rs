@@ -99,7 +99,7 @@ pub fn problem(kind: Kind, value: &str) -> Option<ValueProblem> {
     let found = match kind {
         Kind::Text | Kind::List => None,
         Kind::Name if text.is_empty() => {
-            Some(problem_with("the value is empty", "name something or remove the line"))
+            Some(problem_with("the value is empty", "write one or remove the line"))
         }
         Kind::Name => None,
         Kind::Bool => boolean(text).is_none().then(|| {
@@ -155,7 +155,7 @@ fn patterns_problem(text: &str) -> Option<ValueProblem> {
         true => {
             "write the pattern without a comma: the list is split at every comma, even inside brackets"
         }
-        false => "correct the regular expression; a dot in a file needs `\\\\.`",
+        false => "correct the regular expression; in a file, two backslashes stand for one",
     };
     Some(problem_with(format!("the patterns cannot be used: {error}"), remedy))
 }

@@ -34,7 +34,8 @@ const KEYS: &[Key] = &[
         "security.protocol",
         SHARED.and(CLIENTS),
         Kind::Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
-        "TLS and SASL are not available in this version, nothing could be read or written",
+        "TLS and SASL are not available in this version",
+        "name a PLAINTEXT listener of the brokers and remove the line",
     )
     .agreeing(&["PLAINTEXT"]),
     Key::with(

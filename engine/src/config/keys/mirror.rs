@@ -109,9 +109,11 @@ pub(super) const KEYS: &[Key] = &[
         "config.properties.exclude",
         FLOW,
         Kind::Patterns,
-        r"follower\.replication\.throttled\.replicas, leader\.replication\.throttled\.replicas, \
-          message\.timestamp\.difference\.max\.ms, message\.timestamp\.type, unclean\.leader\.election\.enable, \
-          min\.insync\.replicas",
+        concat!(
+            r"follower\.replication\.throttled\.replicas, leader\.replication\.throttled\.replicas, ",
+            r"message\.timestamp\.difference\.max\.ms, message\.timestamp\.type, ",
+            r"unclean\.leader\.election\.enable, min\.insync\.replicas"
+        ),
         "The topic configs that are not carried over to the target; setting it replaces the default",
     )
     .also(&["config.properties.blacklist"]),
@@ -140,8 +142,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::ignored("sync.topic.acls.enabled", FLOW, Kind::Bool, NO_ACLS).agreeing(&["false"]),
     Key::ignored("sync.topic.acls.interval.seconds", FLOW, Kind::Text, NO_ACLS),
-    Key::ignored("groups", FLOW, Kind::Patterns, NO_GROUPS).agreeing(&[""]),
-    Key::ignored("groups.exclude", FLOW, Kind::Patterns, NO_GROUPS).also(&["groups.blacklist"]),
+    Key::ignored("groups", FLOW, Kind::Text, NO_GROUPS).agreeing(&[""]),
+    Key::ignored("groups.exclude", FLOW, Kind::Text, NO_GROUPS).also(&["groups.blacklist"]),
     Key::ignored("refresh.groups.enabled", FLOW, Kind::Bool, NO_GROUPS).agreeing(&["false"]),
     Key::ignored("refresh.groups.interval.seconds", FLOW, Kind::Text, NO_GROUPS),
     Key::ignored("sync.group.offsets.enabled", FLOW, Kind::Bool, NO_GROUPS).agreeing(&["false"]),
@@ -233,10 +235,11 @@ pub(super) const KEYS: &[Key] = &[
         "offsets.storage.topic",
         FLOW_ONLY,
         Kind::Text,
-        "positions are stored in one topic only, name it with `TARGET.offset.storage.topic`",
+        "positions are stored in one topic only",
+        "name it with `B.offset.storage.topic`",
     ),
-    Key::refused("transforms*", FLOW, Kind::Text, NO_TRANSFORMS).agreeing(&[""]),
-    Key::refused("predicates*", FLOW, Kind::Text, NO_TRANSFORMS).agreeing(&[""]),
+    Key::refused("transforms*", FLOW, Kind::Text, NO_TRANSFORMS, "remove the line").agreeing(&[""]),
+    Key::refused("predicates*", FLOW, Kind::Text, NO_TRANSFORMS, "remove the line").agreeing(&[""]),
     Key::with(
         "forwarding.admin.class",
         FLOW,

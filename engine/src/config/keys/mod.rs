@@ -82,8 +82,13 @@ pub enum Status {
     Honored,
     /// Naming it earns a warning that says what happens instead.
     WarnIgnored(&'static str),
-    /// Naming it is an error that says why.
-    Refused(&'static str),
+    /// Naming it is an error.
+    Refused {
+        /// Why.
+        why: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// It has no effect here, and none in MirrorMaker 2 either, for this reason.
     Inert(&'static str),
 }
@@ -134,8 +139,14 @@ impl Key {
         Self::with(name, places, kind, Status::WarnIgnored(instead))
     }
 
-    const fn refused(name: &'static str, places: Places, kind: Kind, why: &'static str) -> Self {
-        Self::with(name, places, kind, Status::Refused(why))
+    const fn refused(
+        name: &'static str,
+        places: Places,
+        kind: Kind,
+        why: &'static str,
+        remedy: &'static str,
+    ) -> Self {
+        Self::with(name, places, kind, Status::Refused { why, remedy })
     }
 
     const fn agreeing(mut self, agrees: &'static [&'static str]) -> Self {
@@ -252,7 +263,8 @@ mod tests {
         for key in table() {
             let text = match key.status {
                 Status::Honored => key.doc,
-                Status::WarnIgnored(text) | Status::Refused(text) | Status::Inert(text) => text,
+                Status::WarnIgnored(text) | Status::Inert(text) => text,
+                Status::Refused { why, .. } => why,
             };
             assert!(!text.is_empty(), "{}", key.name);
             assert!(!text.ends_with('.'), "{}: {text}", key.name);
