@@ -16,26 +16,47 @@ const NEVER_EXISTED: &[(&str, &str)] = &[
 /// Endings that are easily forgotten.
 const ENDINGS: &[&str] = &[".enabled", ".class", ".seconds", ".interval.seconds", ".ms", ".bytes"];
 
-/// The key nearest to `written`, as it would stand in this file.
-pub(super) fn nearest(written: &str, aliases: &[String]) -> Option<String> {
-    let candidates = match written.contains("->") {
-        true => flow_keys(aliases),
-        false => plain_keys(aliases),
-    };
-    let limit = 1 + written.len() / 8;
-    candidates
-        .into_iter()
-        .filter_map(|(candidate, also_for)| {
-            let distance = match also_for.as_deref() == Some(written)
-                || forgotten_ending(written, &candidate)
-            {
-                true => 0,
-                false => distance(written, &candidate, limit)?,
-            };
-            Some((distance, candidate))
-        })
-        .min()
-        .map(|(_, candidate)| candidate)
+/// Hints for the keys of one file.
+pub(super) struct Hints {
+    plain: Vec<Candidate>,
+    flows: Vec<Candidate>,
+    left: usize,
+}
+
+/// A key as it would stand in this file.
+struct Candidate {
+    key: String,
+    /// A name that never existed and stands for it.
+    mistaken: Option<String>,
+}
+
+impl Hints {
+    /// How many keys of a file get a hint; who misspells more is not helped by more.
+    const MOST: usize = 100;
+
+    /// How many clusters of a file are looked at.
+    const MOST_CLUSTERS: usize = 20;
+
+    pub(super) fn new(aliases: &[String]) -> Self {
+        let aliases = aliases.get(..Self::MOST_CLUSTERS).unwrap_or(aliases);
+        Self { plain: plain_keys(aliases), flows: flow_keys(aliases), left: Self::MOST }
+    }
+
+    /// The key nearest to `written`, if one is near.
+    pub(super) fn nearest(&mut self, written: &str) -> Option<String> {
+        self.left = self.left.checked_sub(1)?;
+        let candidates = if written.contains("->") { &self.flows } else { &self.plain };
+        let limit = 1 + written.len() / 8;
+        candidates
+            .iter()
+            .filter_map(|Candidate { key, mistaken }| {
+                let sure = mistaken.as_deref() == Some(written) || forgotten_ending(written, key);
+                let distance = if sure { 0 } else { distance(written, key, limit)? };
+                Some((distance, key))
+            })
+            .min()
+            .map(|(_, key)| key.clone())
+    }
 }
 
 fn forgotten_ending(written: &str, candidate: &str) -> bool {
@@ -43,7 +64,7 @@ fn forgotten_ending(written: &str, candidate: &str) -> bool {
 }
 
 /// Keys with the prefixes of this file, and another spelling that stands for each.
-fn plain_keys(aliases: &[String]) -> Vec<(String, Option<String>)> {
+fn plain_keys(aliases: &[String]) -> Vec<Candidate> {
     let mut all = expanded("", Places::FILE);
     for alias in aliases {
         all.extend(expanded(&format!("{alias}."), Places::CLUSTER));
@@ -53,7 +74,7 @@ fn plain_keys(aliases: &[String]) -> Vec<(String, Option<String>)> {
     all
 }
 
-fn flow_keys(aliases: &[String]) -> Vec<(String, Option<String>)> {
+fn flow_keys(aliases: &[String]) -> Vec<Candidate> {
     let mut all = Vec::new();
     for source in aliases {
         for target in aliases.iter().filter(|target| *target != source) {
@@ -65,11 +86,14 @@ fn flow_keys(aliases: &[String]) -> Vec<(String, Option<String>)> {
     all
 }
 
-fn expanded(prefix: &str, place: Places) -> Vec<(String, Option<String>)> {
-    let names = keys::names(place).map(|name| (format!("{prefix}{name}"), None));
+fn expanded(prefix: &str, place: Places) -> Vec<Candidate> {
+    let names =
+        keys::names(place).map(|name| Candidate { key: format!("{prefix}{name}"), mistaken: None });
     let known = NEVER_EXISTED.iter().filter(|(_, right)| keys::find(right, place).is_some());
-    let wrong =
-        known.map(|(wrong, right)| (format!("{prefix}{right}"), Some(format!("{prefix}{wrong}"))));
+    let wrong = known.map(|(wrong, right)| Candidate {
+        key: format!("{prefix}{right}"),
+        mistaken: Some(format!("{prefix}{wrong}")),
+    });
     names.chain(wrong).collect()
 }
 
@@ -104,7 +128,7 @@ mod tests {
     use super::*;
 
     fn hint(written: &str) -> Option<String> {
-        nearest(written, &["A".to_owned(), "B".to_owned(), "primary".to_owned()])
+        Hints::new(&["A".to_owned(), "B".to_owned(), "primary".to_owned()]).nearest(written)
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! Looks at every line of a file on its own: is the key known, does it stand where it counts, is its value valid.
 
 use super::finding::{Findings, Report, Severity};
+use super::hints::Hints;
 use super::keys::{self, Key, Kind, Places, Status};
 use super::properties::Entry;
-use super::{hints, values};
+use super::values;
 
-/// Checks one entry, whose value has its references resolved.
-pub(super) fn entry(entry: &Entry, aliases: &[String], findings: &mut Findings) {
+/// Checks entries whose values have their references resolved.
+pub(super) fn entries(entries: &[Entry], aliases: &[String], findings: &mut Findings) {
+    let mut hints = Hints::new(aliases);
+    for one in entries {
+        entry(one, aliases, &mut hints, findings);
+    }
+}
+
+fn entry(entry: &Entry, aliases: &[String], hints: &mut Hints, findings: &mut Findings) {
     let spot = locate(&entry.key, aliases);
     match spot {
         Spot::Reads { place, name, cluster } => match keys::find(name, place) {
             Some(key) => known(entry, name, key, cluster, findings),
-            None => unknown(entry, name, aliases, findings),
+            None => unknown(entry, name, hints, findings),
         },
         Spot::Nothing { problem, remedy } => {
             findings.add(Severity::Warning, entry.line, &entry.key, Report::new(problem, remedy));
         }
-        Spot::UnknownFlow { name } => unknown_flow(entry, name, aliases, findings),
+        Spot::UnknownFlow { name } => unknown_flow(entry, name, hints, findings),
     }
 }
 
@@ -206,7 +214,7 @@ fn value_traps(entry: &Entry, kind: Kind, mut say: impl FnMut(Severity, &str, &s
     }
 }
 
-fn unknown(entry: &Entry, name: &str, aliases: &[String], findings: &mut Findings) {
+fn unknown(entry: &Entry, name: &str, hints: &mut Hints, findings: &mut Findings) {
     if let Some(key) = keys::find_anywhere(name)
         && let Some(right) = right_place(key, name)
     {
@@ -216,7 +224,7 @@ fn unknown(entry: &Entry, name: &str, aliases: &[String], findings: &mut Finding
     }
     let ours = name.starts_with("kmirror.");
     let severity = if ours { Severity::Error } else { Severity::Warning };
-    let meant = hints::nearest(&entry.key, aliases);
+    let meant = hints.nearest(&entry.key);
     let remedy = match &meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "remove the line; MirrorMaker 2 ignores it as well".to_owned(),
@@ -242,11 +250,11 @@ fn right_place(key: &Key, name: &str) -> Option<String> {
     }
 }
 
-fn unknown_flow(entry: &Entry, name: &str, aliases: &[String], findings: &mut Findings) {
+fn unknown_flow(entry: &Entry, name: &str, hints: &mut Hints, findings: &mut Findings) {
     let enabling = name == "enabled" && values::boolean(&entry.value) == Some(true);
     let severity = if enabling { Severity::Error } else { Severity::Warning };
     let problem = "the flow is not between two of the `clusters`";
-    let meant = hints::nearest(&entry.key, aliases);
+    let meant = hints.nearest(&entry.key);
     let remedy = match &meant {
         Some(meant) => format!("name both aliases in `clusters`, or did you mean `{meant}`?"),
         None => "name both aliases in `clusters`".to_owned(),

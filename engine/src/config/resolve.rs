@@ -13,6 +13,9 @@ use super::providers::{Providers, Surroundings};
 use super::reader::Reader;
 use super::values;
 
+/// Every pair of clusters is looked at; MirrorMaker 2 would start a worker for each.
+const MAX_CLUSTERS: usize = 100;
+
 /// A file that is to be resolved.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
@@ -41,9 +44,7 @@ pub fn resolve(input: Input<'_>, surroundings: &dyn Surroundings) -> Resolution 
     let entries = expand(entries, surroundings, &mut findings);
     let file = layer(&entries);
     let aliases = aliases(&file);
-    for entry in &entries {
-        lint::entry(entry, &aliases, &mut findings);
-    }
+    lint::entries(&entries, &aliases, &mut findings);
     let replication = replication(input, &file, &aliases, &mut findings);
     let failed = findings.has_errors();
     Resolution { replication: replication.filter(|_| !failed), findings: findings.finish() }
@@ -137,6 +138,7 @@ fn aliases(file: &Layer) -> Vec<String> {
     aliases.retain(|alias| !alias.is_empty());
     let mut seen = BTreeSet::new();
     aliases.retain(|alias| seen.insert(alias.clone()));
+    aliases.truncate(MAX_CLUSTERS + 1);
     aliases
 }
 
@@ -155,6 +157,12 @@ fn replication(
     if aliases.len() < 2 {
         let report =
             Report::new("a flow needs two clusters", "name two aliases: `clusters = A, B`");
+        findings.add(Severity::Error, line, "clusters", report);
+        return None;
+    }
+    if aliases.len() > MAX_CLUSTERS {
+        let problem = format!("more than {MAX_CLUSTERS} clusters are named");
+        let report = Report::new(problem, "split the file into several");
         findings.add(Severity::Error, line, "clusters", report);
         return None;
     }

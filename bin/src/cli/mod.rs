@@ -1,0 +1,64 @@
+//! The command line: one file per command, one row per command in the table below.
+//!
+//! A new command is a module, a variant of [`Command`] and a line in [`Command::run`].
+
+mod check;
+pub(crate) mod file;
+pub(crate) mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::logging::LoggingArgs;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked for is done.
+    Done = 0,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// The configuration cannot be used, or the start failed.
+    Configuration = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Replicates topics between Kafka clusters from the mm2.properties that MirrorMaker 2 runs with.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "\
+Examples:
+  kmirror check mm2.properties                what the file comes to, and what is wrong with it
+  kmirror check mm2.properties --clusters B   the same for the flows into B
+
+Exit codes: 0 done; 1 a check found something; 2 usage; 3 configuration or start failure; 4 fatal while running."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) logging: LoggingArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(check::CheckArgs),
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Exit {
+        match self {
+            Self::Check(args) => check::run(&args),
+        }
+    }
+}
