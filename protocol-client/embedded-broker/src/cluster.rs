@@ -22,7 +22,7 @@ use crate::options::ClusterOptions;
 pub struct Cluster {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
-    listeners: Vec<AbortHandle>,
+    tasks: Vec<AbortHandle>,
 }
 
 impl Cluster {
@@ -47,8 +47,9 @@ impl Cluster {
             let accept = listen::accept(shared.clone(), nth as NodeId, listener);
             tokio::spawn(accept).abort_handle()
         });
-        let listeners = listeners.collect();
-        Ok(Self { shared, addresses, listeners })
+        let tick = tokio::spawn(listen::tick(shared.clone())).abort_handle();
+        let tasks = listeners.chain([tick]).collect();
+        Ok(Self { shared, addresses, tasks })
     }
 
     /// The nodes' addresses, for `bootstrap.servers`.
@@ -162,6 +163,11 @@ impl Cluster {
         self.with(|broker, _| broker.make_null(topic, prepared))
     }
 
+    /// The offset that a group has committed.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        self.with(|broker, _| Some(broker.committed(group, topic, partition)?.offset))
+    }
+
     /// Orders a fault.
     pub fn fault(&self, fault: Fault) {
         self.with(|broker, _| broker.fault(fault));
@@ -180,8 +186,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for listener in &self.listeners {
-            listener.abort();
+        for task in &self.tasks {
+            task.abort();
         }
         self.shared.close_connections(None);
     }

@@ -17,6 +17,9 @@ use tokio::task::AbortHandle;
 use crate::core::{Broker, Call, ConnectionId, NodeId, Outcome};
 use crate::frame::{self, Incoming, Pieces};
 
+/// How often timeouts of groups and transactions are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
 /// What the connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -140,6 +143,14 @@ pub(crate) async fn accept(shared: Arc<Shared>, node: NodeId, listener: TcpListe
             drop(registration);
         });
         shared.started(id, task.abort_handle());
+    }
+}
+
+/// Lets time pass for groups and transactions until it is aborted.
+pub(crate) async fn tick(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        shared.with(Broker::tick);
     }
 }
 

@@ -10,16 +10,19 @@
 pub mod batch;
 pub mod configs;
 pub mod faults;
+pub mod groups;
 pub mod log;
 pub mod null_log;
 pub mod producers;
 pub mod records;
 pub mod sessions;
 pub mod topics;
+pub mod transactions;
 pub mod versions;
 
 mod api;
 mod call;
+mod coordinate;
 mod ids;
 mod operate;
 #[cfg(test)]
@@ -36,13 +39,16 @@ pub(crate) use api::api_versions::unsupported as unsupported_api_versions;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError as KafkaError;
-use kafka_protocol::messages::{RequestKind, TopicName};
+use kafka_protocol::messages::{GroupId, RequestKind, TopicName, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
 
 use self::api::fetch::FetchPlan;
 use self::faults::{FaultAction, Faults, Injected};
+use self::groups::Group;
 use self::ids::Ids;
 use self::sessions::Sessions;
 use self::topics::{Partition, Topics};
+use self::transactions::Transaction;
 use crate::options::BrokerOptions;
 
 /// Number of a node: 0, 1, ...
@@ -70,6 +76,10 @@ enum Parked {
     Delayed { call: Call, request: Box<RequestKind>, until_ms: i64 },
     /// A fetch that has too little to answer with.
     Fetch { call: Call, plan: FetchPlan, until_ms: i64 },
+    /// A member that waits for the end of a rebalance.
+    Join { call: Call, group: GroupId, member_id: StrBytes },
+    /// A member that waits for its assignment.
+    Sync { group: GroupId, member_id: StrBytes, until_ms: i64 },
 }
 
 /// The whole cluster.
@@ -79,6 +89,10 @@ pub struct Broker {
     defaults: BTreeMap<String, String>,
     nodes: BTreeMap<NodeId, Node>,
     topics: Topics,
+    groups: BTreeMap<GroupId, Group>,
+    transactions: BTreeMap<TransactionalId, Transaction>,
+    markers_held: bool,
+    dynamic_configs: BTreeMap<String, String>,
     faults: Faults,
     ids: Ids,
     cluster_id: String,
@@ -106,6 +120,10 @@ impl Broker {
             defaults: options.default_configs.iter().cloned().collect(),
             nodes: (0..count).map(|id| (id, node())).collect(),
             topics: Topics::default(),
+            groups: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            markers_held: false,
+            dynamic_configs: BTreeMap::new(),
             faults: Faults::default(),
             ids,
             cluster_id,
@@ -168,6 +186,17 @@ impl Broker {
             Some(Parked::Fetch { call, plan, until_ms }) => {
                 api::fetch::evaluate(self, now_ms, call, plan, until_ms)
             }
+            Some(Parked::Join { call, group, member_id }) => {
+                api::join_group::resume(self, now_ms, call, group, member_id)
+            }
+            Some(Parked::Sync { group, member_id, until_ms }) => {
+                let assigning = self.groups.get(&group).is_some_and(Group::is_assigning);
+                if assigning && now_ms < until_ms {
+                    self.parked.insert(connection, Parked::Sync { group, member_id, until_ms });
+                    return Outcome::Park { until_ms };
+                }
+                api::sync_group::answer(self, &group, &member_id)
+            }
         }
     }
 
@@ -183,19 +212,41 @@ impl Broker {
     }
 
     fn dispatch(&mut self, now_ms: i64, call: Call, request: RequestKind) -> Outcome {
+        use RequestKind as R;
+        use api::{alter_configs, txn};
         match request {
-            RequestKind::ApiVersions(request) => api::api_versions::handle(self, &call, &request),
-            RequestKind::Metadata(request) => api::metadata::handle(self, &call, request),
-            RequestKind::Produce(request) => api::produce::handle(self, now_ms, &call, request),
-            RequestKind::Fetch(request) => api::fetch::handle(self, now_ms, call, request),
-            RequestKind::ListOffsets(request) => api::list_offsets::handle(self, &call, request),
-            RequestKind::CreateTopics(request) => api::create_topics::handle(self, &call, request),
-            RequestKind::InitProducerId(request) => {
-                api::init_producer_id::handle(self, &call, &request)
-            }
-            RequestKind::DescribeConfigs(request) => {
-                api::describe_configs::handle(self, &call, request)
-            }
+            R::ApiVersions(r) => api::api_versions::handle(self, &call, &r),
+            R::Metadata(r) => api::metadata::handle(self, &call, r),
+            R::Produce(r) => api::produce::handle(self, now_ms, &call, r),
+            R::Fetch(r) => api::fetch::handle(self, now_ms, call, r),
+            R::ListOffsets(r) => api::list_offsets::handle(self, &call, r),
+            R::OffsetForLeaderEpoch(r) => api::offset_for_leader_epoch::handle(self, &call, r),
+            R::CreateTopics(r) => api::create_topics::handle(self, &call, r),
+            R::DeleteTopics(r) => api::delete_topics::handle(self, &call, r),
+            R::CreatePartitions(r) => api::create_partitions::handle(self, &call, r),
+            R::DeleteRecords(r) => api::delete_records::handle(self, &call, r),
+            R::DescribeConfigs(r) => api::describe_configs::handle(self, &call, r),
+            R::AlterConfigs(r) => alter_configs::replace(self, &call, r),
+            R::IncrementalAlterConfigs(r) => alter_configs::incremental(self, &call, r),
+            R::DescribeCluster(r) => api::describe_cluster::handle(self, &call, &r),
+            R::DescribeTopicPartitions(r) => api::describe_topic_partitions::handle(self, &call, r),
+            R::DescribeProducers(r) => api::describe_producers::handle(self, &call, r),
+            R::FindCoordinator(r) => api::find_coordinator::handle(self, &call, r),
+            R::JoinGroup(r) => api::join_group::handle(self, now_ms, call, r),
+            R::SyncGroup(r) => api::sync_group::handle(self, now_ms, call, r),
+            R::Heartbeat(r) => api::heartbeat::handle(self, now_ms, &call, r),
+            R::LeaveGroup(r) => api::leave_group::handle(self, now_ms, &call, r),
+            R::OffsetCommit(r) => api::offset_commit::handle(self, now_ms, &call, r),
+            R::OffsetFetch(r) => api::offset_fetch::handle(self, &call, r),
+            R::OffsetDelete(r) => api::offset_delete::handle(self, &call, r),
+            R::ListGroups(r) => api::list_groups::handle(self, &call, r),
+            R::DescribeGroups(r) => api::describe_groups::handle(self, &call, r),
+            R::DeleteGroups(r) => api::delete_groups::handle(self, &call, r),
+            R::InitProducerId(r) => api::init_producer_id::handle(self, now_ms, &call, &r),
+            R::AddPartitionsToTxn(r) => txn::add_partitions(self, now_ms, &call, r),
+            R::AddOffsetsToTxn(r) => txn::add_offsets(self, now_ms, &call, r),
+            R::TxnOffsetCommit(r) => txn::commit_offsets(self, now_ms, &call, r),
+            R::EndTxn(r) => txn::end(self, now_ms, &call, r),
             _ => Outcome::Close,
         }
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError as KafkaError;
-use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::{GroupId, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use protocol_client::batch::BatchHeader;
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use super::configs::{
     self, BROKER_CONFIGS, ConfigRow, ConfigSource, TOPIC_CONFIGS, TopicConfigs, TopicRules,
 };
 use super::faults::Fault;
+use super::groups::{Committed, Group};
 use super::null_log::{NullLog, Prepared};
 use super::topics::{Partition, Store, Topic, is_legal_name, topic_name};
 use super::{Broker, NodeId};
@@ -74,6 +76,28 @@ impl Broker {
         let id = topic.id;
         self.topics.insert(topic_name(&spec.name), topic);
         Ok(id)
+    }
+
+    /// Deletes a topic; false when there is none.
+    pub fn delete_topic(&mut self, name: &TopicName) -> bool {
+        let Some(mut topic) = self.topics.remove(name) else { return false };
+        for partition in &mut topic.partitions {
+            self.woken.append(&mut partition.waiters);
+        }
+        for group in self.groups.values_mut() {
+            group.offsets.retain(|(topic, _), _| topic != name);
+        }
+        self.count_bytes();
+        true
+    }
+
+    /// Gives a topic these configs in place of those it had.
+    pub(super) fn configure(&mut self, name: &TopicName, own: BTreeMap<String, String>) {
+        let (defaults, profile) = (&self.defaults, self.options.profile);
+        if let Some(topic) = self.topics.named_mut(name) {
+            topic.configs.own = own;
+            topic.rules = TopicRules::of(&topic.configs, defaults, profile);
+        }
     }
 
     /// The topic as it would be created.
@@ -194,6 +218,9 @@ impl Broker {
 
     /// A broker config and where it comes from.
     pub(super) fn broker_config(&self, row: ConfigRow) -> (String, ConfigSource) {
+        if let Some(value) = self.dynamic_configs.get(row.0) {
+            return (value.clone(), ConfigSource::DynamicBroker);
+        }
         match row.0 {
             "auto.create.topics.enable" => {
                 (self.options.auto_create_topics.to_string(), ConfigSource::StaticBroker)
@@ -245,6 +272,11 @@ impl Broker {
 
     /// Stops a node: what it led goes to the next replica that runs, its sessions are gone.
     pub fn kill_node(&mut self, id: NodeId) {
+        let coordinated = self.groups.keys().filter(|group| self.coordinator(group) == Some(id));
+        let coordinated: Vec<GroupId> = coordinated.cloned().collect();
+        for group in &coordinated {
+            self.with_group(group, Group::lose_connections);
+        }
         if let Some(node) = self.nodes.get_mut(&id) {
             node.alive = false;
             node.sessions.clear();
@@ -363,6 +395,28 @@ impl Broker {
     pub fn read_batches(&self, topic: &str, partition: i32) -> Vec<Bytes> {
         let log = self.partition(topic, partition).and_then(Partition::log);
         log.map_or_else(Vec::new, |log| log.batches().map(StoredBatch::to_bytes).collect())
+    }
+
+    /// What a group has committed.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
+        let id = GroupId(StrBytes::from_string(group.to_owned()));
+        self.groups.get(&id)?.offsets.get(&(topic_name(topic), partition))
+    }
+
+    /// Forgets producers whose last record is `expiration_ms` or more old, as brokers do every ten minutes.
+    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) {
+        let partitions = self.topics.iter_mut().flat_map(|(_, topic)| topic.partitions.iter_mut());
+        for log in partitions.filter_map(Partition::log_mut) {
+            log.producers.expire(now_ms, expiration_ms);
+        }
+    }
+
+    /// Holds the high watermark of a partition back at an offset, or lets it go.
+    pub fn hold_high_watermark(&mut self, topic: &str, partition: i32, offset: Option<i64>) {
+        if let Some(log) = self.partition_mut(topic, partition).and_then(Partition::log_mut) {
+            log.held_high_watermark = offset;
+        }
+        self.wake_partition(topic, partition);
     }
 
     /// Orders a fault.

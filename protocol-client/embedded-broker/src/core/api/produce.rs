@@ -14,7 +14,7 @@ use kafka_protocol::messages::produce_response::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use kafka_protocol::messages::{
-    BrokerId, ProduceRequest, ProduceResponse, ResponseKind, TopicName,
+    BrokerId, ProduceRequest, ProduceResponse, ResponseKind, TopicName, TransactionalId,
 };
 use protocol_client::batch::Compression;
 use uuid::Uuid;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::super::batch::{self, BatchFields, Refusal};
 use super::super::log::Appended;
 use super::super::topics::Store;
+use super::super::transactions::Producer;
 use super::super::{Broker, Call, Outcome};
 use super::text;
 
@@ -40,6 +41,7 @@ pub(in crate::core) fn handle(
         }
     }
     let mut response = ProduceResponse::default();
+    let txn = request.transactional_id;
     for (at, topic) in request.topic_data.into_iter().enumerate() {
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for (nth, data) in topic.partition_data.into_iter().enumerate() {
@@ -51,7 +53,7 @@ pub(in crate::core) fn handle(
             let result = match (whole, &name) {
                 (Some(error), _) => refused(error),
                 (None, Err(error)) => refused(*error),
-                (None, Ok(name)) => append(broker, now_ms, call, acks, name, data),
+                (None, Ok(name)) => append(broker, now_ms, call, (acks, txn.as_ref()), name, data),
             };
             let answer = answer(broker, name.ok(), index, result, &mut response.node_endpoints);
             answers.push(answer);
@@ -112,12 +114,13 @@ fn append(
     broker: &mut Broker,
     now_ms: i64,
     call: &Call,
-    acks: i16,
+    (acks, txn): (i16, Option<&TransactionalId>),
     topic: &TopicName,
     data: PartitionProduceData,
 ) -> Result<Appended, Refusal> {
     let records = data.records.unwrap_or_default();
     broker.led(call, topic, data.index).or_else(refused)?;
+    verify_transaction(broker, txn, topic, data.index, &records).or_else(refused)?;
     let found = broker.topics.named(topic);
     let Some((rules, partition)) = found.and_then(|t| Some((t.rules, t.partition(data.index)?)))
     else {
@@ -145,6 +148,23 @@ fn append(
     broker.used_bytes += grown;
     broker.wake(waiters);
     appended
+}
+
+/// A transactional batch needs an open transaction that knows the partition.
+fn verify_transaction(
+    broker: &Broker,
+    txn: Option<&TransactionalId>,
+    topic: &TopicName,
+    index: i32,
+    records: &Bytes,
+) -> Result<(), KafkaError> {
+    let Ok(batch) = batch::single_batch(records) else { return Ok(()) };
+    let fields = BatchFields::read(&batch);
+    if !fields.is_transactional() {
+        return Ok(());
+    }
+    let producer = Producer { id: fields.producer_id, epoch: fields.producer_epoch };
+    broker.verify_transactional(txn, producer, &(topic.clone(), index))
 }
 
 /// zstd needs version 7 of the request.

@@ -1,0 +1,280 @@
+//! The transaction coordinator: producer ids for transactional ids, open transactions, their end.
+//!
+//! Rules: Kafka's `TransactionCoordinator` and `TransactionMetadata`, transactions of version 1. Markers are
+//! written at once unless a test holds them back.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::ResponseError as KafkaError;
+use kafka_protocol::messages::{GroupId, TopicName, TransactionalId};
+
+use super::Broker;
+
+/// Longest timeout that a producer may ask for (`transaction.max.timeout.ms`).
+const MAX_TIMEOUT_MS: i32 = 900_000;
+/// The last epoch of a producer id; behind it comes a new id.
+const LAST_EPOCH: i16 = i16::MAX - 1;
+
+/// Where a transactional id stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnState {
+    /// Nothing was begun.
+    Empty,
+    /// Partitions or offsets were added.
+    Ongoing,
+    /// Ended, markers not written yet; true is a commit.
+    Prepared(bool),
+    /// Ended; true was a commit.
+    Complete(bool),
+}
+
+/// A transactional id.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    /// Its producer.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub epoch: i16,
+    /// The epoch before the last compare-and-swap, which may be asked for once more.
+    previous_epoch: Option<i16>,
+    timeout_ms: i64,
+    started_ms: i64,
+    /// Where it stands.
+    pub state: TxnState,
+    /// The partitions that take part.
+    pub partitions: BTreeSet<(TopicName, i32)>,
+    /// The groups whose offsets take part.
+    pub groups: BTreeSet<GroupId>,
+}
+
+impl Transaction {
+    fn bump(&mut self, fresh_id: impl FnOnce() -> i64) {
+        if self.epoch >= LAST_EPOCH {
+            self.producer_id = fresh_id();
+            self.epoch = 0;
+        } else {
+            self.epoch += 1;
+        }
+    }
+}
+
+/// A producer as a request names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+}
+
+impl Broker {
+    /// Grants a producer id and epoch to a transactional id.
+    ///
+    /// # Errors
+    /// INVALID_TRANSACTION_TIMEOUT, CONCURRENT_TRANSACTIONS or PRODUCER_FENCED.
+    pub(super) fn init_transactional(
+        &mut self,
+        now_ms: i64,
+        id: &TransactionalId,
+        timeout_ms: i32,
+        expected: Option<Producer>,
+    ) -> Result<Producer, KafkaError> {
+        if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
+            return Err(KafkaError::InvalidTransactionTimeout);
+        }
+        let fresh = self.fresh_producer_id();
+        let Some(txn) = self.transactions.get_mut(id) else {
+            let txn = Transaction {
+                producer_id: fresh,
+                epoch: 0,
+                previous_epoch: None,
+                timeout_ms: i64::from(timeout_ms),
+                started_ms: now_ms,
+                state: TxnState::Empty,
+                partitions: BTreeSet::new(),
+                groups: BTreeSet::new(),
+            };
+            self.transactions.insert(id.clone(), txn);
+            return Ok(Producer { id: fresh, epoch: 0 });
+        };
+        let mut again = false;
+        if let Some(expected) = expected {
+            again = txn.previous_epoch == Some(expected.epoch) && txn.epoch == expected.epoch + 1;
+            if expected.id != txn.producer_id || (expected.epoch != txn.epoch && !again) {
+                return Err(KafkaError::ProducerFenced);
+            }
+        }
+        match txn.state {
+            TxnState::Prepared(_) => return Err(KafkaError::ConcurrentTransactions),
+            TxnState::Ongoing => {
+                txn.previous_epoch = expected.map(|expected| expected.epoch);
+                txn.bump(|| fresh);
+                self.end_transaction(now_ms, id, false);
+                return Err(KafkaError::ConcurrentTransactions);
+            }
+            TxnState::Empty | TxnState::Complete(_) => {}
+        }
+        txn.timeout_ms = i64::from(timeout_ms);
+        if !again {
+            txn.previous_epoch = expected.map(|expected| expected.epoch);
+            txn.bump(|| fresh);
+            txn.state = TxnState::Empty;
+        }
+        Ok(Producer { id: txn.producer_id, epoch: txn.epoch })
+    }
+
+    /// The transaction of a producer that is neither fenced nor mistaken.
+    ///
+    /// # Errors
+    /// INVALID_PRODUCER_ID_MAPPING or PRODUCER_FENCED.
+    pub(super) fn transaction(
+        &mut self,
+        id: &TransactionalId,
+        producer: Producer,
+    ) -> Result<&mut Transaction, KafkaError> {
+        let txn = self.transactions.get_mut(id).ok_or(KafkaError::InvalidProducerIdMapping)?;
+        if txn.producer_id != producer.id {
+            return Err(KafkaError::InvalidProducerIdMapping);
+        }
+        if txn.epoch != producer.epoch {
+            return Err(KafkaError::ProducerFenced);
+        }
+        Ok(txn)
+    }
+
+    /// Adds partitions or a group's offsets; the first makes the transaction begin.
+    ///
+    /// # Errors
+    /// Those of a fenced producer, and CONCURRENT_TRANSACTIONS.
+    pub(super) fn add_to_transaction(
+        &mut self,
+        now_ms: i64,
+        id: &TransactionalId,
+        producer: Producer,
+        add: impl FnOnce(&mut Transaction),
+    ) -> Result<(), KafkaError> {
+        let txn = self.transaction(id, producer)?;
+        match txn.state {
+            TxnState::Prepared(_) => return Err(KafkaError::ConcurrentTransactions),
+            TxnState::Ongoing => {}
+            TxnState::Empty | TxnState::Complete(_) => {
+                txn.state = TxnState::Ongoing;
+                txn.started_ms = now_ms;
+            }
+        }
+        add(txn);
+        Ok(())
+    }
+
+    /// Ends a producer's transaction.
+    ///
+    /// # Errors
+    /// Those of a fenced producer, CONCURRENT_TRANSACTIONS and INVALID_TXN_STATE.
+    pub(super) fn finish_transaction(
+        &mut self,
+        now_ms: i64,
+        id: &TransactionalId,
+        producer: Producer,
+        commit: bool,
+    ) -> Result<(), KafkaError> {
+        match self.transaction(id, producer)?.state {
+            TxnState::Empty => Err(KafkaError::InvalidTxnState),
+            TxnState::Prepared(_) => Err(KafkaError::ConcurrentTransactions),
+            TxnState::Complete(committed) if committed == commit => Ok(()),
+            TxnState::Complete(_) => Err(KafkaError::InvalidTxnState),
+            TxnState::Ongoing => {
+                self.end_transaction(now_ms, id, commit);
+                Ok(())
+            }
+        }
+    }
+
+    fn end_transaction(&mut self, now_ms: i64, id: &TransactionalId, commit: bool) {
+        if let Some(txn) = self.transactions.get_mut(id) {
+            txn.state = TxnState::Prepared(commit);
+        }
+        if !self.markers_held {
+            self.write_markers(now_ms, id);
+        }
+    }
+
+    fn write_markers(&mut self, now_ms: i64, id: &TransactionalId) {
+        let Some(txn) = self.transactions.get_mut(id) else { return };
+        let TxnState::Prepared(commit) = txn.state else { return };
+        txn.state = TxnState::Complete(commit);
+        let (producer_id, epoch) = (txn.producer_id, txn.epoch);
+        let (partitions, groups) =
+            (std::mem::take(&mut txn.partitions), std::mem::take(&mut txn.groups));
+        for (topic, index) in partitions {
+            let found = self.topics.named_mut(&topic).and_then(|topic| topic.partition_mut(index));
+            let Some(partition) = found else { continue };
+            let leader_epoch = partition.leader_epoch;
+            if let Some(log) = partition.log_mut() {
+                log.append_marker(producer_id, epoch, commit, leader_epoch, now_ms);
+            }
+            let waiters = std::mem::take(&mut partition.waiters);
+            self.woken.extend(waiters);
+        }
+        for group in groups {
+            self.with_group(&group, |group| group.end_transaction(producer_id, commit));
+        }
+        self.count_bytes();
+    }
+
+    /// Aborts transactions that were open for too long; their producers are fenced.
+    pub(super) fn expire_transactions(&mut self, now_ms: i64) {
+        let expired: Vec<TransactionalId> = self
+            .transactions
+            .iter()
+            .filter(|(_, txn)| {
+                txn.state == TxnState::Ongoing && now_ms - txn.started_ms >= txn.timeout_ms
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in expired {
+            let fresh = self.fresh_producer_id();
+            if let Some(txn) = self.transactions.get_mut(&id) {
+                txn.bump(|| fresh);
+            }
+            self.end_transaction(now_ms, &id, false);
+        }
+    }
+
+    /// Holds back the markers of transactions that end from now on, or writes those that were held back.
+    pub fn hold_markers(&mut self, now_ms: i64, hold: bool) {
+        self.markers_held = hold;
+        if !hold {
+            let ids: Vec<TransactionalId> = self.transactions.keys().cloned().collect();
+            for id in ids {
+                self.write_markers(now_ms, &id);
+            }
+        }
+    }
+
+    /// Whether a transactional batch may be appended (`AddPartitionsToTxnManager`, since 3.6).
+    ///
+    /// # Errors
+    /// INVALID_PRODUCER_ID_MAPPING, INVALID_PRODUCER_EPOCH or INVALID_TXN_STATE.
+    pub(super) fn verify_transactional(
+        &self,
+        id: Option<&TransactionalId>,
+        producer: Producer,
+        partition: &(TopicName, i32),
+    ) -> Result<(), KafkaError> {
+        if self.options.profile < super::versions::Profile::V3_9 {
+            return Ok(());
+        }
+        let known = id.and_then(|id| self.transactions.get(id));
+        let txn = known.ok_or(KafkaError::InvalidProducerIdMapping)?;
+        if txn.producer_id != producer.id {
+            return Err(KafkaError::InvalidProducerIdMapping);
+        }
+        if producer.epoch != txn.epoch {
+            return Err(KafkaError::InvalidProducerEpoch);
+        }
+        match txn.state == TxnState::Ongoing && txn.partitions.contains(partition) {
+            true => Ok(()),
+            false => Err(KafkaError::InvalidTxnState),
+        }
+    }
+}
