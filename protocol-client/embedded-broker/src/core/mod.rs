@@ -231,6 +231,7 @@ impl Broker {
             R::DescribeCluster(r) => api::describe_cluster::handle(self, &call, &r),
             R::DescribeTopicPartitions(r) => api::describe_topic_partitions::handle(self, &call, r),
             R::DescribeProducers(r) => api::describe_producers::handle(self, &call, r),
+            R::DescribeAcls(_) => api::describe_acls::handle(&call),
             R::FindCoordinator(r) => api::find_coordinator::handle(self, &call, r),
             R::JoinGroup(r) => api::join_group::handle(self, now_ms, call, r),
             R::SyncGroup(r) => api::sync_group::handle(self, now_ms, call, r),

@@ -58,6 +58,7 @@ const TABLE: &[Row] = &[
     (ApiKey::AddOffsetsToTxn, 0, [3, 4, 4, 4]),
     (ApiKey::EndTxn, 0, [3, 4, 4, 4]),
     (ApiKey::TxnOffsetCommit, 0, [3, 4, 4, 4]),
+    (ApiKey::DescribeAcls, 1, [2, 3, 3, 3]),
     (ApiKey::DescribeConfigs, 1, [4, 4, 4, 4]),
     (ApiKey::AlterConfigs, 0, [2, 2, 2, 2]),
     (ApiKey::CreatePartitions, 0, [3, 3, 3, 3]),
