@@ -15,10 +15,8 @@ fuzz_target!(|data: &[u8]| {
         let mut seen = Vec::new();
         for batch in rewrite(&entry, &OPTIONS).expect("what can be read can be rewritten") {
             let rebuilt = Entry::new(batch.bytes).expect("one whole batch");
-            let offsets = batch
-                .runs
-                .iter()
-                .flat_map(|run| (run.source_first..).take(run.count as usize));
+            let offsets =
+                batch.runs.iter().flat_map(|run| (run.source_first..).take(run.count as usize));
             let records = records(&rebuilt).expect("a good batch");
             assert_eq!(records.len(), batch.record_count as usize);
             seen.extend(records.into_iter().zip(offsets).map(|((_, t, b), offset)| (offset, t, b)));

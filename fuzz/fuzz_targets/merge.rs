@@ -71,11 +71,8 @@ fuzz_target!(|data: &[u8]| {
         let expected: Records =
             run.iter().flat_map(|entry| records(entry).expect("a good batch")).collect();
         let entry = Entry::new(merged.batch.bytes).expect("one whole batch");
-        let offsets = merged
-            .batch
-            .runs
-            .iter()
-            .flat_map(|run| (run.source_first..).take(run.count as usize));
+        let offsets =
+            merged.batch.runs.iter().flat_map(|run| (run.source_first..).take(run.count as usize));
         let seen: Records = records(&entry)
             .expect("a good batch")
             .into_iter()

@@ -160,3 +160,158 @@ fn encode(messages: &[Message<'_>], at: i64) -> Result<OpenBatch<'static>, Batch
         payload: payload.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::codec::compress;
+    use crate::batch::crc;
+    use crate::batch::decide::AppendTime;
+    use crate::batch::record::RecordBody;
+    use proptest::prelude::*;
+
+    const CODECS: [Compression; 4] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4];
+
+    /// Offset, timestamp, key, value.
+    type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    fn message(magic: u8, attributes: u8, plain: &Plain) -> Vec<u8> {
+        let (offset, timestamp, key, value) = plain;
+        let mut checked = vec![magic, attributes];
+        if magic == 1 {
+            checked.extend(timestamp.to_be_bytes());
+        }
+        for bytes in [key, value] {
+            let length = bytes.as_ref().map_or(-1, |bytes| bytes.len() as i32);
+            checked.extend(length.to_be_bytes());
+            checked.extend(bytes.iter().flatten());
+        }
+        let mut message = offset.to_be_bytes().to_vec();
+        message.extend((checked.len() as i32 + 4).to_be_bytes());
+        message.extend(crc::crc32_ieee(&checked).to_be_bytes());
+        message.extend(checked);
+        message
+    }
+
+    /// Messages in a wrapper whose inner offsets are what the format says.
+    fn wrapper(magic: u8, codec: Compression, append_time: bool, inner: &[Plain]) -> Vec<u8> {
+        let base = if magic == 1 { inner[0].0 } else { 0 };
+        let set: Vec<u8> = inner
+            .iter()
+            .flat_map(|(offset, t, k, v)| {
+                message(magic, 0, &(offset - base, *t, k.clone(), v.clone()))
+            })
+            .collect();
+        let mut packed = Vec::new();
+        compress(codec, &set, &mut packed).unwrap();
+        let attributes = codec.code() as u8 | if append_time { APPEND_TIME } else { 0 };
+        message(magic, attributes, &(inner[inner.len() - 1].0, 777, None, Some(packed)))
+    }
+
+    fn opened(bytes: Vec<u8>) -> Result<Vec<Plain>, BatchError> {
+        let entry = Entry::new(bytes.into())?;
+        let open = OpenBatch::open(&entry, 1 << 20)?;
+        open.records()
+            .map(|record| {
+                let record = record?;
+                let body = RecordBody::decode(record.body, 0)?;
+                let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+                let timestamp = open.timestamp_ms(&record, AppendTime::Keep);
+                Ok((record.offset, timestamp, owned(body.key), owned(body.value)))
+            })
+            .collect()
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<Plain>> {
+        let bytes = || prop::option::of(prop::collection::vec(any::<u8>(), 0..50));
+        let one = (1i64..5, any::<i64>(), bytes(), bytes());
+        (0i64..1000, prop::collection::vec(one, 1..10)).prop_map(|(mut offset, messages)| {
+            let place = |(step, timestamp, key, value)| {
+                offset += step;
+                (offset, timestamp, key, value)
+            };
+            messages.into_iter().map(place).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn wrapped_messages_come_back(
+            inner in messages(),
+            codec in prop::sample::select(&CODECS[1..]),
+            magic in 0u8..2,
+            append_time: bool,
+        ) {
+            let append_time = append_time && magic == 1;
+            let seen = opened(wrapper(magic, codec, append_time, &inner)).unwrap();
+            let time = |timestamp| match (magic, append_time) {
+                (0, _) => -1,
+                (_, true) => 777,
+                _ => timestamp,
+            };
+            let expected: Vec<Plain> =
+                inner.into_iter().map(|(offset, t, k, v)| (offset, time(t), k, v)).collect();
+            prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn plain_messages_come_back(inner in messages(), append_time: bool) {
+            let attributes = if append_time { APPEND_TIME } else { 0 };
+            for plain in inner {
+                prop_assert_eq!(opened(message(1, attributes, &plain)), Ok(vec![plain.clone()]));
+                let (offset, _, key, value) = plain;
+                let plain = (offset, -1, key, value);
+                prop_assert_eq!(opened(message(0, 0, &plain)), Ok(vec![plain]));
+            }
+        }
+
+        #[test]
+        fn damaged_messages_never_panic(
+            inner in messages(),
+            codec in prop::sample::select(&CODECS[..]),
+            magic in 0u8..2,
+            at: prop::sample::Index,
+            byte: u8,
+        ) {
+            let mut bytes = wrapper(magic, codec, false, &inner);
+            let at = 16 + at.index(bytes.len() - 16);
+            bytes[at] = byte;
+            let crc = crc::crc32_ieee(&bytes[16..]);
+            bytes[12..16].copy_from_slice(&crc.to_be_bytes());
+            if let Ok(seen) = opened(bytes) {
+                prop_assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            }
+        }
+    }
+
+    fn plain(offset: i64) -> Plain {
+        (offset, 5, None, Some(b"v".to_vec()))
+    }
+
+    #[test]
+    fn a_wrapper_at_offset_0_leaves_inner_offsets_alone() {
+        let mut bytes = wrapper(1, Compression::Gzip, false, &[plain(0), plain(1), plain(2)]);
+        bytes[..8].copy_from_slice(&0i64.to_be_bytes());
+        let offsets: Vec<i64> = opened(bytes).unwrap().iter().map(|plain| plain.0).collect();
+        assert_eq!(offsets, [0, 1, 2]);
+    }
+
+    #[test]
+    fn sets_that_no_client_writes_are_refused() {
+        let wrap = |set: &[u8]| {
+            let mut packed = Vec::new();
+            compress(Compression::Gzip, set, &mut packed).unwrap();
+            opened(message(1, 1, &(9, 0, None, Some(packed))))
+        };
+        let good = message(1, 0, &plain(0));
+        assert_eq!(wrap(&good).unwrap().len(), 1);
+        assert!(wrap(&[]).is_err());
+        assert!(wrap(&good[..good.len() - 1]).is_err());
+        assert!(wrap(&message(0, 0, &plain(0))).is_err());
+        assert!(wrap(&wrapper(1, Compression::Gzip, false, &[plain(0)])).is_err());
+        assert!(wrap(&[good.clone(), good].concat()).is_err());
+        assert!(opened(message(1, 1, &(9, 0, None, None))).is_err());
+        assert!(opened(message(1, 4, &plain(0))).is_err());
+    }
+}

@@ -64,3 +64,30 @@ pub(super) fn compress(input: &[u8], output: &mut Vec<u8>) -> Result<(), CodecEr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_is_the_one_java_writes() {
+        let mut packed = Vec::new();
+        compress(&[b'x'; 40_000], &mut packed).unwrap();
+        assert_eq!(packed[..16], *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
+        let first = i32::from_be_bytes(packed[16..20].try_into().unwrap()) as usize;
+        assert_eq!(decompress_len(&packed[20..20 + first]), Ok(BLOCK_BYTES));
+        assert_eq!(decompress_len(&packed[20 + first + 4..]), Ok(40_000 - BLOCK_BYTES));
+    }
+
+    #[test]
+    fn cut_off_streams_are_refused() {
+        let mut packed = Vec::new();
+        compress(b"some records", &mut packed).unwrap();
+        for cut in 0..packed.len() {
+            // A header alone is a stream of no blocks.
+            assert_eq!(decompress(&packed[..cut], 100).is_ok(), cut == 16, "{cut}");
+        }
+        let negative = [XERIAL_HEADER, &(-1i32).to_be_bytes()[..]].concat();
+        assert!(decompress(&negative, 100).is_err());
+    }
+}
