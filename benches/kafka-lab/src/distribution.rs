@@ -127,14 +127,24 @@ impl Distribution {
 /// # Panics
 /// With `CI=true` in the environment, when Java or Maven is missing: CI never skips.
 pub fn available() -> bool {
+    available_with(&[])
+}
+
+/// As [`available`], for a test that needs other programs besides.
+///
+/// # Panics
+/// As [`available`].
+pub fn available_with(programs: &[&str]) -> bool {
     let missing: Vec<_> = ["java", "javac", "jar", "mvn"]
-        .into_iter()
-        .filter(|tool| Command::new(tool).arg("--version").output().is_err())
+        .iter()
+        .chain(programs)
+        .copied()
+        .filter(|program| Command::new(program).arg("--version").output().is_err())
         .collect();
     if missing.is_empty() {
         return true;
     }
-    let why = format!("real Kafka needs {} (see .ci/setup)", missing.join(", "));
+    let why = format!("this test needs {} (see .ci/setup)", missing.join(", "));
     assert!(env("CI").as_deref() != Some("true"), "{why}");
     println!("SKIPPED: {why}");
     false

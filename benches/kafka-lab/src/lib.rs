@@ -10,6 +10,7 @@
 pub mod cluster;
 pub mod distribution;
 pub mod load;
+mod mirror_maker;
 mod peer;
 mod ports;
 mod probe;
@@ -17,7 +18,8 @@ mod process;
 mod settings;
 
 pub use cluster::{ClusterBuilder, KafkaCluster};
-pub use distribution::{Distribution, Version, available};
+pub use distribution::{Distribution, Version, available, available_with};
 pub use load::{Comparison, Isolation, Load, Produced, Shape};
+pub use mirror_maker::start_mirror_maker;
 pub use peer::{Peer, Pending};
 pub use process::JavaProcess;

@@ -26,7 +26,7 @@ pub struct Load {
     pub codec: &'static str,
     /// What the records look like.
     pub shape: Shape,
-    /// When not 0: keys repeat after so many records, as in a compacted topic.
+    /// When not 0: there are so many keys, which repeat irregularly, as in a compacted topic.
     pub keys: u32,
     /// Length of a value, in bytes.
     pub value_bytes: u32,

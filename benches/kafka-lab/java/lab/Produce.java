@@ -124,7 +124,9 @@ final class Produce {
 
     private byte[] key(long i) {
         if (keys > 0) {
-            return bytes("key-" + i % keys);
+            // Spread, so that compaction leaves holes inside batches and not only whole batches out.
+            long spread = ((i + seed) * 0x9E3779B97F4A7C15L) >>> 24;
+            return bytes("key-" + spread % keys);
         }
         if (mixed && i % 5 == 0) {
             return null;

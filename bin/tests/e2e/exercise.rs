@@ -1,0 +1,72 @@
+//! The course exercise that many learn MirrorMaker 2 with: its clusters, its topics, its file.
+
+use anyhow::Result;
+use kafka_lab::{Load, Shape, available};
+
+use crate::support::{Clusters, Mirror, eventually};
+
+#[test]
+fn orders_and_payments_arrive_and_survive_restarts() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let (peer, source) = (&clusters.peer, clusters.source.bootstrap());
+    clusters.create("orders", 3, &[])?;
+    clusters.create("payments", 2, &[])?;
+    let orders = Load { shape: Shape::Mixed, records: 500, ..Load::of("orders") };
+    peer.produce(&source, &orders)?.complete()?;
+    peer.produce(&source, &Load { records: 300, ..Load::of("payments") })?.complete()?;
+
+    let topics = "orders, payments, refunds.*";
+    let mut mirror = Mirror::start(&clusters.flow("source", "destination", topics))?;
+    clusters.compare("orders", "source.orders")?.equal(500)?;
+    clusters.compare("payments", "source.payments")?.equal(300)?;
+    let target = clusters.target.bootstrap();
+    assert_eq!(peer.end_offsets(&target, "source.orders")?.len(), 3);
+    assert_eq!(peer.end_offsets(&target, "source.payments")?.len(), 2);
+
+    clusters.create("refunds-2024", 1, &[])?;
+    clusters.peer.grow_topic(&source, "orders", 5)?;
+    peer.produce(&source, &Load::of("refunds-2024"))?.complete()?;
+    peer.produce(&source, &Load { records: 250, seed: 2, ..orders.clone() })?.complete()?;
+    clusters.compare("refunds-2024", "source.refunds-2024")?.equal(1000)?;
+    clusters.compare("orders", "source.orders")?.equal(750)?;
+    assert_eq!(peer.end_offsets(&target, "source.orders")?.len(), 5);
+
+    mirror.terminate()?;
+    peer.produce(&source, &Load { records: 100, seed: 3, ..orders.clone() })?.complete()?;
+    mirror.restart()?;
+    clusters.compare("orders", "source.orders")?.equal(850)?;
+    mirror.terminate()
+}
+
+#[test]
+fn a_restart_under_load_loses_and_repeats_nothing() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let source = clusters.source.bootstrap();
+    clusters.create("busy", 3, &[])?;
+    let mut mirror = Mirror::start(&clusters.flow("busy-source", "busy-target", "busy"))?;
+    let load = Load { records: 20_000, rate: 2500, linger_ms: 2, ..Load::of("busy") };
+    let producing = clusters.peer.produce_beside(&source, &load)?;
+    for _ in 0..3 {
+        let target = clusters.target.bootstrap();
+        let before = forwarded(&clusters, &target)?;
+        eventually("records flow again", || Ok(forwarded(&clusters, &target)? > before + 500))?;
+        mirror.terminate()?;
+        mirror.restart()?;
+    }
+    producing.wait()?.complete()?;
+    clusters.compare("busy", "busy-source.busy")?.equal(20_000)?;
+    mirror.terminate()
+}
+
+fn forwarded(clusters: &Clusters, target: &str) -> Result<u64> {
+    if !clusters.peer.topics(target)?.contains(&"busy-source.busy".to_owned()) {
+        return Ok(0);
+    }
+    Ok(clusters.peer.end_offsets(target, "busy-source.busy")?.values().sum())
+}

@@ -1,0 +1,151 @@
+//! Every kind of batch that producers and brokers leave behind: codecs of the Java client and of librdkafka,
+//! transactions, compaction, append times, batches of one record and batches of nearly a megabyte.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use kafka_lab::{Isolation, KafkaCluster, Load, Shape, available, available_with};
+
+use crate::support::{Clusters, Mirror, PATIENCE, eventually};
+
+const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+
+#[test]
+fn every_codec_of_java_and_librdkafka() -> Result<()> {
+    if !available_with(&["kcat"]) {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let source = clusters.source.bootstrap();
+    for codec in CODECS {
+        let (java, c) = (format!("codec-java-{codec}"), format!("codec-kcat-{codec}"));
+        clusters.create(&java, 2, &[])?;
+        clusters.create(&c, 2, &[])?;
+        let load = Load { shape: Shape::Mixed, codec, value_bytes: 300, ..Load::of(&java) };
+        clusters.peer.produce(&source, &load)?.complete()?;
+        kcat(&source, &c, codec)?;
+    }
+    let mut mirror = Mirror::start(&clusters.flow("codecs", "codecs-target", "codec-.*"))?;
+    for codec in CODECS {
+        for (topic, records) in [("java", 1000), ("kcat", 400)] {
+            let topic = format!("codec-{topic}-{codec}");
+            clusters.compare(&topic, &format!("codecs.{topic}"))?.equal(records)?;
+            log_is_sound(&clusters.target, &format!("codecs.{topic}"), records)?;
+        }
+    }
+    mirror.terminate()
+}
+
+#[test]
+fn transactions_and_append_times_and_sizes() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let source = clusters.source.bootstrap();
+    let timestamp = [("message.timestamp.type", "LogAppendTime")];
+    let tiny = Load { records: 3000, linger_ms: 0, batch_bytes: 1, ..Load::of("kind-tiny") };
+    let large = Load { records: 20, value_bytes: 700_000, ..Load::of("kind-large") };
+    let loads = [
+        (Load { transaction_records: 50, codec: "lz4", ..Load::of("kind-transactions") }, 680),
+        (Load { codec: "zstd", ..Load::of("kind-append-time") }, 1000),
+        (Load { codec: "gzip", ..tiny.clone() }, 3000),
+        (Load { batch_bytes: 1_000_000, ..large.clone() }, 20),
+    ];
+    for (load, _) in &loads {
+        let configs = if load.topic == "kind-append-time" { &timestamp[..] } else { &[] };
+        clusters.create(&load.topic, 2, configs)?;
+        clusters.peer.produce(&source, load)?.complete()?;
+    }
+    // A consumer of aborted records reads them too unless told otherwise, and so does MirrorMaker 2.
+    let flow = clusters.flow("kinds", "kinds-target", "kind-.*");
+    let flow = format!("{flow}kinds.consumer.isolation.level = read_committed\n");
+    let mut mirror = Mirror::start(&flow)?;
+    for (load, records) in &loads {
+        let mirrored = format!("kinds.{}", load.topic);
+        let seen = clusters.compare(&load.topic, &mirrored)?;
+        seen.equal(*records).with_context(|| load.topic.clone())?;
+        log_is_sound(&clusters.target, &mirrored, *records)?;
+    }
+    mirror.terminate()
+}
+
+#[test]
+fn compacted_topics_keep_their_holes_to_themselves() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let source = clusters.source.bootstrap();
+    clusters.peer.configure_brokers(&source, &[("log.cleaner.backoff.ms", "300")])?;
+    let compacted =
+        [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
+    clusters.create("sparse", 1, &compacted)?;
+    let load = Load { records: 2000, keys: 700, codec: "lz4", ..Load::of("sparse") };
+    clusters.peer.produce(&source, &load)?.complete()?;
+    let itself = (source.as_str(), "sparse");
+    let mut left = 0;
+    eventually("the cleaner has left holes", || {
+        // A segment is only closed, and so cleaned, when something is appended after its time.
+        let next = Load { records: 1, seed: 2 + left, ..load.clone() };
+        clusters.peer.produce(&source, &next)?.complete()?;
+        let seen = clusters.peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
+        left = seen.source_records;
+        Ok(left < 1000)
+    })?;
+    // Nothing more may be cleaned while the two are compared, nor anything on the target.
+    clusters.peer.configure_topic(&source, "sparse", &[("segment.ms", "600000")])?;
+    let flow = clusters.flow("holes", "holes-target", "sparse");
+    let flow = format!("{flow}config.properties.exclude = cleanup\\\\.policy, segment\\\\.ms\n");
+    let mut mirror = Mirror::start(&flow)?;
+    let seen = clusters.compare("sparse", "holes.sparse")?;
+    seen.equal(seen.source_records)?;
+    log_is_sound(&clusters.target, "holes.sparse", seen.source_records)?;
+    mirror.terminate()
+}
+
+/// Kafka's own reader finds the segments of a topic without fault, and so many records in them.
+fn log_is_sound(cluster: &KafkaCluster, topic: &str, records: u64) -> Result<()> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(cluster.data_dir(1))? {
+        let dir = entry?.path();
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.rsplit_once('-').is_some_and(|(of, _)| of == topic) {
+            for file in std::fs::read_dir(&dir)? {
+                let file = file?.path();
+                if file.extension().is_some_and(|extension| extension == "log") {
+                    segments.push(file.display().to_string());
+                }
+            }
+        }
+    }
+    ensure!(!segments.is_empty(), "{topic} has no segments");
+    let args = ["--deep-iteration", "--files", &segments.join(",")];
+    let dump = cluster.tool("org.apache.kafka.tools.DumpLogSegments", &args)?;
+    let faulty = |line: &&str| line.contains("isvalid: false") || line.contains("Mismatches");
+    if let Some(line) = dump.lines().find(faulty) {
+        anyhow::bail!("{topic}: {line}");
+    }
+    let found = dump.lines().filter(|line| line.trim_start().starts_with("| offset:")).count();
+    ensure!(found as u64 == records, "{topic}: {found} records in the log, expected {records}");
+    Ok(())
+}
+
+/// 400 records by librdkafka's producer, with keys and headers.
+fn kcat(bootstrap: &str, topic: &str, codec: &str) -> Result<()> {
+    let mut child = Command::new("kcat")
+        .args(["-P", "-q", "-b", bootstrap, "-t", topic, "-z", codec, "-K", ":"])
+        .args(["-H", "one=1", "-H", "one=2", "-X", "linger.ms=20"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot run kcat")?;
+    let mut input = child.stdin.take().context("the input is a pipe")?;
+    for i in 0..400 {
+        writeln!(input, "key-{i}:a value that compresses well, well, well: {codec} {i}")?;
+    }
+    drop(input);
+    let status = child.wait()?;
+    ensure!(status.success(), "kcat ended with {status}");
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The program between real Apache Kafka clusters: what its users will see, with nothing of it replaced.
+
+mod exercise;
+mod failures;
+mod formats;
+mod start;
+mod support;
+mod versions;

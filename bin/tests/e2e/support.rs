@@ -1,0 +1,207 @@
+//! Clusters that the tests share, the program as a child process, and how to wait for either.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kafka_lab::{ClusterBuilder, Comparison, Isolation, KafkaCluster, Peer, Version};
+use tempfile::TempDir;
+
+/// How long a mirror may take to catch up on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+const DRAIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// A source, a target and Kafka's own clients.
+pub(crate) struct Clusters {
+    pub(crate) source: KafkaCluster,
+    pub(crate) target: KafkaCluster,
+    pub(crate) peer: Peer,
+}
+
+impl Clusters {
+    /// Two clusters of one broker each, started side by side.
+    pub(crate) fn start(source: Version, target: Version) -> Result<Self> {
+        let source = thread::spawn(move || ClusterBuilder::new(source).start());
+        let target = ClusterBuilder::new(target).start()?;
+        let source = source.join().expect("starting a cluster does not panic")?;
+        Ok(Self { source, target, peer: Peer::start()? })
+    }
+
+    /// The two 4.3.1 clusters of all tests that only add topics and flows of their own. They live as long
+    /// as one of these tests runs.
+    pub(crate) fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Clusters>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clusters) = shared.upgrade() {
+            return Ok(clusters);
+        }
+        let clusters = Arc::new(Self::start(Version::V4_3_1, Version::V4_3_1)?);
+        *shared = Arc::downgrade(&clusters);
+        Ok(clusters)
+    }
+
+    /// Creates a topic on the source.
+    pub(crate) fn create(
+        &self,
+        topic: &str,
+        partitions: u32,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
+        self.peer.create_topic(&self.source.bootstrap(), topic, partitions, configs)
+    }
+
+    /// Compares what a `read_committed` consumer sees of `topic` with its mirror `mirrored`, once that had
+    /// time to catch up.
+    pub(crate) fn compare(&self, topic: &str, mirrored: &str) -> Result<Comparison> {
+        self.peer.compare(
+            (&self.source.bootstrap(), topic),
+            (&self.target.bootstrap(), mirrored),
+            Isolation::ReadCommitted,
+            PATIENCE,
+        )
+    }
+
+    /// An `mm2.properties` for one flow from `source` to `target`, on these clusters.
+    pub(crate) fn flow(&self, source: &str, target: &str, topics: &str) -> String {
+        let a = self.source.bootstrap();
+        let b = self.target.bootstrap();
+        format!(
+            "clusters = {source}, {target}\n\
+             {source}.bootstrap.servers = {a}\n\
+             {target}.bootstrap.servers = {b}\n\
+             {source}->{target}.enabled = true\n\
+             {source}->{target}.topics = {topics}\n\
+             refresh.topics.interval.seconds = 1\n\
+             {COMMON}"
+        )
+    }
+}
+
+/// Single brokers, and several mirrors on one machine.
+pub(crate) const COMMON: &str = "\
+replication.factor = 1
+checkpoints.topic.replication.factor = 1
+heartbeats.topic.replication.factor = 1
+offset-syncs.topic.replication.factor = 1
+offset.storage.replication.factor = 1
+status.storage.replication.factor = 1
+config.storage.replication.factor = 1
+listeners =
+";
+
+/// `kmirror run` on a file of its own.
+pub(crate) struct Mirror {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Mirror {
+    /// Starts it with the text of an `mm2.properties`.
+    pub(crate) fn start(properties: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("kmirror-e2e-").tempdir()?;
+        fs::write(dir.path().join("mm2.properties"), properties)?;
+        let child = Self::spawn(&dir)?;
+        Ok(Self { dir, child })
+    }
+
+    /// Starts it once more, after it has ended.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_some(), "kmirror still runs");
+        self.child = Self::spawn(&self.dir)?;
+        Ok(())
+    }
+
+    /// Everything that it has logged, over all its starts.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(Self::log_file(&self.dir)).unwrap_or_default()
+    }
+
+    /// Waits until a line of the log has all of `parts`, in any letter case, and returns the line.
+    pub(crate) fn wait_for_line(&mut self, parts: &[&str]) -> Result<String> {
+        for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+            let log = self.log();
+            let found = log.lines().find(|line| {
+                let line = line.to_lowercase();
+                parts.iter().all(|part| line.contains(&part.to_lowercase()))
+            });
+            if let Some(line) = found {
+                return Ok(line.to_owned());
+            }
+            self.ensure_running()?;
+            thread::sleep(POLL);
+        }
+        bail!("no line with {parts:?} in:\n{}", self.log())
+    }
+
+    /// It still runs.
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("kmirror ended with {status}:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// Asks it to drain with SIGTERM and waits for a clean end.
+    pub(crate) fn terminate(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid]).status()?;
+        ensure!(sent.success(), "cannot send SIGTERM");
+        let status = self.wait(DRAIN)?;
+        ensure!(status.code() == Some(0), "kmirror ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        for _ in 0..limit.as_millis() / POLL.as_millis() {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
+        bail!("kmirror has not ended after {limit:?}:\n{}", self.log())
+    }
+
+    fn spawn(dir: &TempDir) -> Result<Child> {
+        let log = File::options().create(true).append(true).open(Self::log_file(dir))?;
+        Command::new(env!("CARGO_BIN_EXE_kmirror"))
+            .arg("run")
+            .arg(dir.path().join("mm2.properties"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start kmirror")
+    }
+
+    fn log_file(dir: &TempDir) -> PathBuf {
+        dir.path().join("kmirror.log")
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            println!("kmirror logged:\n{}", self.log());
+        }
+    }
+}
+
+/// Polls `done` until it says yes.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+        if done()? {
+            return Ok(());
+        }
+        thread::sleep(POLL);
+    }
+    bail!("not within {PATIENCE:?}: {what}")
+}
