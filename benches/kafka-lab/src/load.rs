@@ -1,6 +1,6 @@
 //! What a test asks the [`Peer`](crate::Peer) to produce and to compare, and what it answers.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::peer::Fields;
 
@@ -115,11 +115,11 @@ impl Produced {
 
     /// Every record was acknowledged.
     ///
-    /// # Errors
+    /// # Panics
     /// Some were not; the message says why.
-    pub fn complete(&self) -> Result<()> {
-        ensure!(self.failed == 0, "{} records failed: {}", self.failed, self.first_error);
-        Ok(())
+    #[track_caller]
+    pub fn assert_complete(&self) {
+        assert!(self.failed == 0, "{} records failed: {}", self.failed, self.first_error);
     }
 }
 
@@ -163,12 +163,12 @@ impl Comparison {
 
     /// Both hold the same records in the same order, and `records` of them.
     ///
-    /// # Errors
+    /// # Panics
     /// They differ; the message is the whole comparison.
-    pub fn equal(&self, records: u64) -> Result<()> {
+    #[track_caller]
+    pub fn assert_equal(&self, records: u64) {
         let equal = self.first_difference.is_empty() && self.source_records == records;
-        ensure!(equal, "expected {records} equal records: {self:?}");
-        Ok(())
+        assert!(equal, "expected {records} equal records: {self:#?}");
     }
 }
 

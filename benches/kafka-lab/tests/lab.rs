@@ -28,24 +28,24 @@ fn a_mirror_is_judged_record_by_record() -> Result<()> {
     load.first_timestamp_ms = 1_700_000_000_000;
     for bootstrap in [&a, &b] {
         peer.create_topic(bootstrap, "t", 3, &[("retention.ms", "-1")])?;
-        peer.produce(bootstrap, &load)?.complete()?;
+        peer.produce(bootstrap, &load)?.assert_complete();
     }
-    compare(PATIENCE)?.equal(1000)?;
+    compare(PATIENCE)?.assert_equal(1000);
 
     let later = Load { seed: 2, records: 10, ..load.clone() };
-    peer.produce(&a, &later)?.complete()?;
+    peer.produce(&a, &later)?.assert_complete();
     let behind = compare(Duration::from_millis(500))?;
     assert_eq!((behind.missing, behind.extra, behind.repeated), (10, 0, 0), "{behind:?}");
     assert!(behind.first_difference.contains("target ends"), "{behind:?}");
 
-    peer.produce(&b, &later)?.complete()?;
-    peer.produce(&b, &later)?.complete()?;
+    peer.produce(&b, &later)?.assert_complete();
+    peer.produce(&b, &later)?.assert_complete();
     let twice = compare(PATIENCE)?;
     assert_eq!((twice.missing, twice.extra, twice.repeated), (0, 0, 10), "{twice:?}");
 
     source.kill(1)?;
     source.restart(1)?;
-    peer.produce(&b, &Load { seed: 3, records: 5, ..load })?.complete()?;
+    peer.produce(&b, &Load { seed: 3, records: 5, ..load })?.assert_complete();
     assert_eq!(compare(PATIENCE)?.extra, 5);
     source.stop()
 }
@@ -60,7 +60,7 @@ fn aborted_transactions_are_not_part_of_the_source() -> Result<()> {
     let bootstrap = cluster.bootstrap();
     peer.create_topic(&bootstrap, "t", 2, &[])?;
     let load = Load { records: 90, transaction_records: 10, ..Load::of("t") };
-    peer.produce(&bootstrap, &load)?.complete()?;
+    peer.produce(&bootstrap, &load)?.assert_complete();
     let itself = (bootstrap.as_str(), "t");
     let seen = peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
     assert_eq!((seen.source_records, seen.target_records, seen.extra), (60, 90, 30), "{seen:?}");

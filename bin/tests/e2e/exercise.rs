@@ -5,6 +5,15 @@ use kafka_lab::{Load, Shape, available};
 
 use crate::support::{Clusters, Mirror, eventually};
 
+const OF_THE_EXERCISE: &str = "\
+source->destination.groups = .*
+sync.group.offsets.enabled = true
+sync.group.offsets.interval.seconds = 60
+emit.heartbeats.enabled = true
+emit.checkpoints.enabled = true
+tasks.max = 2
+";
+
 #[test]
 fn orders_and_payments_arrive_and_survive_restarts() -> Result<()> {
     if !available() {
@@ -15,29 +24,29 @@ fn orders_and_payments_arrive_and_survive_restarts() -> Result<()> {
     clusters.create("orders", 3, &[])?;
     clusters.create("payments", 2, &[])?;
     let orders = Load { shape: Shape::Mixed, records: 500, ..Load::of("orders") };
-    peer.produce(&source, &orders)?.complete()?;
-    peer.produce(&source, &Load { records: 300, ..Load::of("payments") })?.complete()?;
+    peer.produce(&source, &orders)?.assert_complete();
+    peer.produce(&source, &Load { records: 300, ..Load::of("payments") })?.assert_complete();
 
-    let topics = "orders, payments, refunds.*";
-    let mut mirror = Mirror::start(&clusters.flow("source", "destination", topics))?;
-    clusters.compare("orders", "source.orders")?.equal(500)?;
-    clusters.compare("payments", "source.payments")?.equal(300)?;
+    let flow = clusters.flow("source", "destination", "orders, payments, refunds.*");
+    let mut mirror = Mirror::start(&format!("{flow}{OF_THE_EXERCISE}"))?;
+    clusters.compare("orders", "source.orders")?.assert_equal(500);
+    clusters.compare("payments", "source.payments")?.assert_equal(300);
     let target = clusters.target.bootstrap();
     assert_eq!(peer.end_offsets(&target, "source.orders")?.len(), 3);
     assert_eq!(peer.end_offsets(&target, "source.payments")?.len(), 2);
 
     clusters.create("refunds-2024", 1, &[])?;
     clusters.peer.grow_topic(&source, "orders", 5)?;
-    peer.produce(&source, &Load::of("refunds-2024"))?.complete()?;
-    peer.produce(&source, &Load { records: 250, seed: 2, ..orders.clone() })?.complete()?;
-    clusters.compare("refunds-2024", "source.refunds-2024")?.equal(1000)?;
-    clusters.compare("orders", "source.orders")?.equal(750)?;
+    peer.produce(&source, &Load::of("refunds-2024"))?.assert_complete();
+    peer.produce(&source, &Load { records: 250, seed: 2, ..orders.clone() })?.assert_complete();
+    clusters.compare("refunds-2024", "source.refunds-2024")?.assert_equal(1000);
+    clusters.compare("orders", "source.orders")?.assert_equal(750);
     assert_eq!(peer.end_offsets(&target, "source.orders")?.len(), 5);
 
     mirror.terminate()?;
-    peer.produce(&source, &Load { records: 100, seed: 3, ..orders.clone() })?.complete()?;
+    peer.produce(&source, &Load { records: 100, seed: 3, ..orders.clone() })?.assert_complete();
     mirror.restart()?;
-    clusters.compare("orders", "source.orders")?.equal(850)?;
+    clusters.compare("orders", "source.orders")?.assert_equal(850);
     mirror.terminate()
 }
 
@@ -59,8 +68,8 @@ fn a_restart_under_load_loses_and_repeats_nothing() -> Result<()> {
         mirror.terminate()?;
         mirror.restart()?;
     }
-    producing.wait()?.complete()?;
-    clusters.compare("busy", "busy-source.busy")?.equal(20_000)?;
+    producing.wait()?.assert_complete();
+    clusters.compare("busy", "busy-source.busy")?.assert_equal(20_000);
     mirror.terminate()
 }
 

@@ -34,8 +34,8 @@ fn either_broker_may_die_under_load() -> Result<()> {
     clusters.source.restart(1)?;
     flows(&clusters)?;
 
-    producing.wait()?.complete()?;
-    clusters.compare("t", "a.t")?.equal(24_000)?;
+    producing.wait()?.assert_complete();
+    clusters.compare("t", "a.t")?.assert_equal(24_000);
     mirror.terminate()
 }
 
@@ -59,7 +59,7 @@ fn a_target_that_is_away_at_the_start_is_waited_for_and_named_once() -> Result<(
     }
     let mut clusters = Clusters::start(Version::V4_3_1, Version::V4_3_1)?;
     clusters.create("t", 1, &[])?;
-    clusters.peer.produce(&clusters.source.bootstrap(), &Load::of("t"))?.complete()?;
+    clusters.peer.produce(&clusters.source.bootstrap(), &Load::of("t"))?.assert_complete();
     clusters.target.kill(1)?;
     let mut mirror = Mirror::start(&clusters.flow("here", "away", "t"))?;
     let target = clusters.target.bootstrap();
@@ -70,7 +70,7 @@ fn a_target_that_is_away_at_the_start_is_waited_for_and_named_once() -> Result<(
     assert_eq!(said, 1, "{}", mirror.log());
 
     clusters.target.restart(1)?;
-    clusters.compare("t", "here.t")?.equal(1000)?;
+    clusters.compare("t", "here.t")?.assert_equal(1000);
     mirror.terminate()
 }
 
@@ -85,14 +85,14 @@ fn a_record_that_the_target_refuses_stops_its_partition_only() -> Result<()> {
     let limit = [("max.message.bytes", "100000")];
     clusters.peer.create_topic(&target, "refused.limited", 2, &limit)?;
     let small = Load { records: 100, partition: Some(0), ..Load::of("limited") };
-    clusters.peer.produce(&source, &small)?.complete()?;
+    clusters.peer.produce(&source, &small)?.assert_complete();
     let too_large = Load { records: 1, value_bytes: 200_000, ..Load::of("limited") };
-    clusters.peer.produce(&source, &Load { partition: Some(1), ..too_large })?.complete()?;
+    clusters.peer.produce(&source, &Load { partition: Some(1), ..too_large })?.assert_complete();
 
     let flow = clusters.flow("refused", "refused-target", "limited");
     let mut mirror = Mirror::start(&format!("{flow}sync.topic.configs.enabled = false\n"))?;
     mirror.wait_for_line(&["limited-1", "MESSAGE_TOO_LARGE"])?;
-    clusters.peer.produce(&source, &Load { seed: 2, ..small.clone() })?.complete()?;
+    clusters.peer.produce(&source, &Load { seed: 2, ..small.clone() })?.assert_complete();
     eventually("the other partition goes on", || {
         let ends = clusters.peer.end_offsets(&target, "refused.limited")?;
         Ok(ends == [(0, 200), (1, 0)].into())
@@ -103,6 +103,6 @@ fn a_record_that_the_target_refuses_stops_its_partition_only() -> Result<()> {
     clusters.peer.configure_topic(&target, "refused.limited", &raised)?;
     mirror.terminate()?;
     mirror.restart()?;
-    clusters.compare("limited", "refused.limited")?.equal(201)?;
+    clusters.compare("limited", "refused.limited")?.assert_equal(201);
     mirror.terminate()
 }

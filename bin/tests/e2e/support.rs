@@ -195,7 +195,8 @@ impl Drop for Mirror {
     }
 }
 
-/// Polls `done` until it says yes.
+/// Polls `done` until it says yes; a test that waits in vain has failed.
+#[track_caller]
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
         if done()? {
@@ -203,5 +204,5 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> 
         }
         thread::sleep(POLL);
     }
-    bail!("not within {PATIENCE:?}: {what}")
+    panic!("not within {PATIENCE:?}: {what}")
 }

@@ -15,7 +15,7 @@ fn kafka_2_8_and_3_9_mirror_each_other() -> Result<()> {
     for (bootstrap, topic) in [(&old, "from-old"), (&newer, "from-newer")] {
         clusters.peer.create_topic(bootstrap, topic, 2, &[])?;
         let load = Load { shape: Shape::Mixed, codec: "zstd", ..Load::of(topic) };
-        clusters.peer.produce(bootstrap, &load)?.complete()?;
+        clusters.peer.produce(bootstrap, &load)?.assert_complete();
     }
     let mut mirror = Mirror::start(&format!(
         "clusters = old, newer\n\
@@ -31,7 +31,7 @@ fn kafka_2_8_and_3_9_mirror_each_other() -> Result<()> {
     let there = ((old.as_str(), "from-old"), (newer.as_str(), "old.from-old"));
     let back = ((newer.as_str(), "from-newer"), (old.as_str(), "newer.from-newer"));
     for (source, target) in [there, back] {
-        clusters.peer.compare(source, target, isolation, PATIENCE)?.equal(1000)?;
+        clusters.peer.compare(source, target, isolation, PATIENCE)?.assert_equal(1000);
     }
     mirror.terminate()?;
 

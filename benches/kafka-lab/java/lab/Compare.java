@@ -89,7 +89,7 @@ final class Compare {
         if (at == wanted.size() && at == found.size()) {
             return "";
         }
-        return "partition " + partition + ", record " + at + ": source "
+        return source.topic + " partition " + partition + ", record " + at + ": source "
             + source.describe(partition, wanted, at) + ", target "
             + target.describe(partition, found, at);
     }
