@@ -1,4 +1,4 @@
-//! What a test asks the [`Peer`](crate::Peer) to produce and to compare, and what it answers.
+//! What a test asks the peer to produce and to compare, and what it answers.
 
 use anyhow::{Context, Result};
 
