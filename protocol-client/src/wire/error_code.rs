@@ -52,16 +52,34 @@ impl ErrorCode {
     pub const UNKNOWN_SERVER_ERROR: Self = Self(-1);
     /// OFFSET_OUT_OF_RANGE.
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    /// CORRUPT_MESSAGE.
+    pub const CORRUPT_MESSAGE: Self = Self(2);
     /// UNKNOWN_TOPIC_OR_PARTITION.
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
     /// NOT_LEADER_OR_FOLLOWER.
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
+    /// REQUEST_TIMED_OUT.
+    pub const REQUEST_TIMED_OUT: Self = Self(7);
+    /// NETWORK_EXCEPTION: what a client says for a broker that cannot be reached.
+    pub const NETWORK_EXCEPTION: Self = Self(13);
+    /// TOPIC_AUTHORIZATION_FAILED.
+    pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     /// UNSUPPORTED_VERSION.
     pub const UNSUPPORTED_VERSION: Self = Self(35);
     /// TOPIC_ALREADY_EXISTS.
     pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
+    /// OUT_OF_ORDER_SEQUENCE_NUMBER.
+    pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
+    /// INVALID_PRODUCER_EPOCH.
+    pub const INVALID_PRODUCER_EPOCH: Self = Self(47);
+    /// INVALID_PRODUCER_ID_MAPPING.
+    pub const INVALID_PRODUCER_ID_MAPPING: Self = Self(49);
+    /// UNKNOWN_PRODUCER_ID.
+    pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
     /// FETCH_SESSION_ID_NOT_FOUND.
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
+    /// OFFSET_NOT_AVAILABLE.
+    pub const OFFSET_NOT_AVAILABLE: Self = Self(78);
 
     /// Whether the broker reported success.
     pub fn is_ok(self) -> bool {

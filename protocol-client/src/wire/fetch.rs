@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
+pub use crate::batch::AbortedTransaction;
 use crate::error::ClientError;
 use crate::wire::api::{ApiId, Capabilities, VersionSpan};
 use crate::wire::error_code::ErrorCode;
@@ -148,15 +149,6 @@ pub struct FetchedPartition {
     pub current_leader: Option<CurrentLeader>,
     /// Batches back to back, the last one possibly cut off. A slice of the frame.
     pub records: Bytes,
-}
-
-/// A transaction that was aborted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// Its producer.
-    pub producer_id: i64,
-    /// Its first offset.
-    pub first_offset: i64,
 }
 
 /// Where the leader's log and the reader's part ways (KIP-595).
