@@ -1,4 +1,4 @@
-# One recipe per step of .ci/run. `make setup` once on a fresh Debian 12 with Rust.
+# One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
 .PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz
@@ -7,7 +7,7 @@ setup: ## what building and testing need: Debian packages, the toolchain, the ja
 	bash .ci/setup
 
 demo: ## two embedded clusters and a mirror in one process
-	cargo run --release -- demo
+	cargo run --release --locked -p kmirror -- demo
 
 check: fmt clippy ## the cheap half of the gate
 

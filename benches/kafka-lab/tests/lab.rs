@@ -66,3 +66,20 @@ fn aborted_transactions_are_not_part_of_the_source() -> Result<()> {
     assert_eq!((seen.source_records, seen.target_records, seen.extra), (60, 90, 30), "{seen:?}");
     Ok(())
 }
+
+#[test]
+fn three_brokers_survive_the_loss_of_one() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let mut cluster = ClusterBuilder::new(Version::V4_3_1).nodes(3).start()?;
+    let peer = Peer::start()?;
+    let bootstrap = cluster.bootstrap();
+    peer.create_topic(&bootstrap, "t", 3, &[])?;
+    cluster.kill(2)?;
+    peer.produce(&bootstrap, &Load::of("t"))?.assert_complete();
+    cluster.restart(2)?;
+    let itself = (bootstrap.as_str(), "t");
+    peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?.assert_equal(1000);
+    cluster.stop()
+}
