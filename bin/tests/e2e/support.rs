@@ -66,6 +66,22 @@ impl Clusters {
         )
     }
 
+    /// Waits until the mirror `topic` has grown by some hundred records, or has all `total` of them.
+    pub(crate) fn await_progress(&self, topic: &str, total: u64) -> Result<()> {
+        let target = self.target.bootstrap();
+        let held = || -> Result<u64> {
+            if !self.peer.topics(&target)?.iter().any(|name| name == topic) {
+                return Ok(0);
+            }
+            Ok(self.peer.end_offsets(&target, topic)?.values().sum())
+        };
+        let before = held()?;
+        eventually("records flow", || {
+            let now = held()?;
+            Ok(now > before + 300 || now == total)
+        })
+    }
+
     /// An `mm2.properties` for one flow from `source` to `target`, on these clusters.
     pub(crate) fn flow(&self, source: &str, target: &str, topics: &str) -> String {
         let a = self.source.bootstrap();
