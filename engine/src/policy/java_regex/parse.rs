@@ -24,6 +24,24 @@ pub(super) struct Translation {
     pub(super) needs_backtracking: bool,
 }
 
+/// A piece of the translation.
+#[derive(Debug)]
+struct Piece {
+    text: String,
+    /// Whether it never takes a character; neither engine repeats such a piece as Java does.
+    empty: bool,
+}
+
+impl Piece {
+    fn taking(text: impl Into<String>) -> Self {
+        Self { text: text.into(), empty: false }
+    }
+
+    fn empty(text: impl Into<String>) -> Self {
+        Self { text: text.into(), empty: true }
+    }
+}
+
 /// The inline flags `(?idmsuxU)`, as far as they change what is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flags {
@@ -43,11 +61,18 @@ pub(super) fn translate(tokens: &[Token], dialect: Dialect) -> Result<Translatio
         needs_backtracking: false,
         groups: 0,
         names: Vec::new(),
+        open_groups: Vec::new(),
+        reference_at: None,
+        repeats_empty_capture: false,
     };
-    let text = parser.alternation(0)?;
-    match parser.cursor.peek() {
-        Some(_) => Err(parser.cursor.syntax_error("unmatched `)`")),
-        None => Ok(Translation { text, needs_backtracking: parser.needs_backtracking }),
+    let text = parser.alternation(0)?.text;
+    match (parser.cursor.peek(), parser.reference_at) {
+        (Some(_), _) => Err(parser.cursor.syntax_error("unmatched `)`")),
+        (None, Some(position)) if parser.repeats_empty_capture => {
+            let construct = "a reference beside a repeated group that takes nothing";
+            Err(RegexError::Unsupported { position, construct })
+        }
+        _ => Ok(Translation { text, needs_backtracking: parser.needs_backtracking }),
     }
 }
 
@@ -58,30 +83,37 @@ struct Parser<'a> {
     needs_backtracking: bool,
     groups: usize,
     names: Vec<(String, usize)>,
+    /// The groups that the cursor is inside of.
+    open_groups: Vec<usize>,
+    /// Where the first reference to a group stands.
+    reference_at: Option<usize>,
+    repeats_empty_capture: bool,
 }
 
 impl Parser<'_> {
-    fn alternation(&mut self, depth: usize) -> Result<String, RegexError> {
+    fn alternation(&mut self, depth: usize) -> Result<Piece, RegexError> {
         if depth > MAX_DEPTH {
             return Err(self.cursor.syntax_error("the pattern is nested too deeply"));
         }
-        let mut text = self.sequence(depth)?;
+        let mut all = self.sequence(depth)?;
         while self.cursor.eat('|') {
-            text.push('|');
-            text += &self.sequence(depth)?;
+            let branch = self.sequence(depth)?;
+            all.text = format!("{}|{}", all.text, branch.text);
+            all.empty &= branch.empty;
         }
-        Ok(text)
+        Ok(all)
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<String, RegexError> {
-        let mut text = String::new();
+    fn sequence(&mut self, depth: usize) -> Result<Piece, RegexError> {
+        let mut all = Piece::empty("");
         loop {
             if self.flags.comments {
                 self.cursor.skip_comments();
             }
-            let Some(token) = self.cursor.peek() else { return Ok(text) };
+            let Some(token) = self.cursor.peek() else { return Ok(all) };
+            let groups_before = self.groups;
             let atom = match self.cursor.syntax() {
-                Some('|' | ')') => return Ok(text),
+                Some('|' | ')') => return Ok(all),
                 Some('(') => match self.group(depth)? {
                     Some(group) => group,
                     None => continue,
@@ -89,25 +121,40 @@ impl Parser<'_> {
                 Some('[') => {
                     self.cursor.bump();
                     let class = bracketed(&mut self.cursor, self.flags, depth)?;
-                    self.folded(class)
+                    Piece::taking(self.folded(class))
                 }
                 Some('\\') => self.escape()?,
-                Some('^' | '$') => self.anchor(depth)?,
+                Some('^' | '$') => Piece::empty(self.anchor(depth)?),
                 Some('.') => {
                     self.cursor.bump();
-                    self.dot()
+                    Piece::taking(self.dot())
                 }
-                Some('*') => return Err(self.cursor.syntax_error("dangling `*`")),
-                Some('+') => return Err(self.cursor.syntax_error("dangling `+`")),
-                Some('?') => return Err(self.cursor.syntax_error("dangling `?`")),
-                Some('{') => return Err(self.cursor.syntax_error("illegal repetition")),
+                Some('*' | '+' | '?' | '{') => return Err(self.nothing_to_repeat()),
                 _ => {
                     self.cursor.bump();
-                    self.literal(token.c)
+                    Piece::taking(self.literal(token.c))
                 }
             };
-            text += &self.repeated(atom)?;
+            let atom = self.repeated(atom, groups_before)?;
+            all.text += &atom.text;
+            all.empty &= atom.empty;
         }
+    }
+
+    fn nothing_to_repeat(&self) -> RegexError {
+        let position = self.cursor.position();
+        let problem = match self.cursor.syntax() {
+            Some('*') => "dangling `*`",
+            Some('+') => "dangling `+`",
+            Some('?') => "dangling `?`",
+            // Java repeats the empty pattern here.
+            _ if self.cursor.syntax_at(1).is_some_and(|c| c.is_ascii_digit()) => {
+                let construct = "a count with nothing in front of it";
+                return RegexError::Unsupported { position, construct };
+            }
+            _ => "illegal repetition",
+        };
+        RegexError::Syntax { position, problem }
     }
 
     fn literal(&self, c: char) -> String {
@@ -163,32 +210,32 @@ impl Parser<'_> {
         }
     }
 
-    fn escape(&mut self) -> Result<String, RegexError> {
+    fn escape(&mut self) -> Result<Piece, RegexError> {
         let at = self.cursor.position();
         self.cursor.bump();
         let Some(letter) = self.cursor.bump().map(|token| token.c) else {
             return Err(self.cursor.syntax_error("the pattern ends with a backslash"));
         };
         if let Some(set) = predefined(&mut self.cursor, letter, self.flags, at)? {
-            return Ok(self.folded(format!("[{set}]")));
+            return Ok(Piece::taking(self.folded(format!("[{set}]"))));
         }
         if let Some(c) = coded_char(&mut self.cursor, letter, at)? {
-            return Ok(self.literal(c));
+            return Ok(Piece::taking(self.literal(c)));
         }
         let unsupported = |construct| RegexError::Unsupported { position: at, construct };
         match letter {
-            'A' | 'G' => Ok(r"\A".to_owned()),
-            'z' => Ok(r"\z".to_owned()),
-            'Z' => Ok(self.end_or_last_line_end()),
+            'A' | 'G' => Ok(Piece::empty(r"\A")),
+            'z' => Ok(Piece::empty(r"\z")),
+            'Z' => Ok(Piece::empty(self.end_or_last_line_end())),
             'b' if self.cursor.syntax() == Some('{') => Err(unsupported(r"`\b{g}`")),
-            'b' | 'B' => Ok(self.word_boundary(letter == 'b')),
-            'R' => Ok(r"(?:\r\n|[\n\x{B}\x{C}\r\x{85}\x{2028}\x{2029}])".to_owned()),
+            'b' | 'B' => Ok(Piece::empty(self.word_boundary(letter == 'b'))),
+            'R' => Ok(Piece::taking(r"(?:\r\n|[\n\x{B}\x{C}\r\x{85}\x{2028}\x{2029}])")),
             'X' => Err(unsupported(r"`\X`")),
             'N' => Err(unsupported(r"`\N{…}`")),
-            'k' => self.named_reference(at),
-            '1'..='9' => self.numbered_reference(letter, at),
+            'k' => self.named_reference(at).map(Piece::taking),
+            '1'..='9' => self.numbered_reference(letter, at).map(Piece::taking),
             _ => named_char(letter)
-                .map(|c| self.literal(c))
+                .map(|c| Piece::taking(self.literal(c)))
                 .ok_or(RegexError::Syntax { position: at, problem: "illegal escape" }),
         }
     }
@@ -232,8 +279,8 @@ impl Parser<'_> {
     }
 
     fn reference(&mut self, number: usize, at: usize) -> Result<String, RegexError> {
-        if number > self.groups {
-            let construct = "a reference to a group that comes later";
+        if number > self.groups || self.open_groups.contains(&number) {
+            let construct = "a reference to a group that does not end before it";
             return Err(RegexError::Unsupported { position: at, construct });
         }
         if self.flags.ignore_case {
@@ -241,6 +288,7 @@ impl Parser<'_> {
             return Err(RegexError::Unsupported { position: at, construct });
         }
         self.needs_backtracking = true;
+        self.reference_at.get_or_insert(at);
         Ok(match self.dialect {
             Dialect::Backtracking => format!(r"(?:\{number})"),
             Dialect::Automaton => String::new(),
@@ -248,10 +296,11 @@ impl Parser<'_> {
     }
 
     /// A group, or none if it only set flags for what follows.
-    fn group(&mut self, depth: usize) -> Result<Option<String>, RegexError> {
+    fn group(&mut self, depth: usize) -> Result<Option<Piece>, RegexError> {
         let at = self.cursor.position();
         self.cursor.bump();
         let outer = self.flags;
+        let outer_groups = self.groups;
         let open = match self.cursor.eat('?') {
             false => self.capture(None),
             true => match self.special_group(at)? {
@@ -259,12 +308,21 @@ impl Parser<'_> {
                 None => return Ok(None),
             },
         };
+        let looks_around = matches!(&*open, "(?=" | "(?!" | "(?<=" | "(?<!");
+        let captures = self.groups > outer_groups;
+        if captures {
+            self.open_groups.push(self.groups);
+        }
         let body = self.alternation(depth + 1)?;
+        if captures {
+            self.open_groups.pop();
+        }
         if !self.cursor.eat(')') {
             return Err(RegexError::Syntax { position: at, problem: "unclosed group" });
         }
         self.flags = outer;
-        Ok(Some(format!("{open}{body})")))
+        let empty = body.empty || looks_around;
+        Ok(Some(Piece { text: format!("{open}{})", body.text), empty }))
     }
 
     fn capture(&mut self, name: Option<String>) -> String {
@@ -336,7 +394,7 @@ impl Parser<'_> {
     }
 
     /// Applies the quantifier behind an atom, if there is one.
-    fn repeated(&mut self, atom: String) -> Result<String, RegexError> {
+    fn repeated(&mut self, atom: Piece, groups_before: usize) -> Result<Piece, RegexError> {
         if self.flags.comments {
             self.cursor.skip_comments();
         }
@@ -348,20 +406,23 @@ impl Parser<'_> {
             Some('{') => self.counted()?,
             _ => return Ok(atom),
         };
-        let repeated = format!("(?:{atom}){count}");
-        if self.cursor.eat('?') {
-            return Ok(repeated + "?");
-        }
-        if self.cursor.eat('+') {
-            self.needs_backtracking = true;
-            return Ok(format!("(?>{repeated})"));
-        }
+        let lazy = self.cursor.eat('?');
+        let possessive = !lazy && self.cursor.eat('+');
         if self.cursor.syntax() == Some('{') {
             let position = self.cursor.position();
             let construct = "a count behind a quantifier";
             return Err(RegexError::Unsupported { position, construct });
         }
-        Ok(repeated)
+        let repeated = match atom.empty {
+            true => {
+                self.repeats_empty_capture |= self.groups > groups_before;
+                repeated_empty(&atom.text, &count, lazy)
+            }
+            false => format!("(?:{}){count}{}", atom.text, if lazy { "?" } else { "" }),
+        };
+        self.needs_backtracking |= possessive;
+        let text = if possessive { format!("(?>{repeated})") } else { repeated };
+        Ok(Piece { text, ..atom })
     }
 
     fn counted(&mut self) -> Result<String, RegexError> {
@@ -386,5 +447,15 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+}
+
+/// What takes nothing needs to be tried once, or not at all if the count allows it.
+fn repeated_empty(text: &str, count: &str, lazy: bool) -> String {
+    let optional = matches!(count, "*" | "?") || count.starts_with("{0");
+    match (optional, lazy) {
+        (false, _) => format!("(?:{text})"),
+        (true, false) => format!("(?:(?:{text})|)"),
+        (true, true) => format!("(?:|(?:{text}))"),
     }
 }
