@@ -16,7 +16,8 @@ pub(crate) struct LoggingArgs {
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     log_format: Format,
 
-    /// How much is logged: error, warn, info, debug, trace, or directives like `engine=debug` [env: KMIRROR_LOG]
+    /// How much is logged: error, warn, info, debug, trace, or directives like `engine=debug` [env:
+    /// KMIRROR_LOG]
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 }

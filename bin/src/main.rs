@@ -1,4 +1,5 @@
-//! The program kmirror: replicates topics between Kafka clusters by forwarding record batches as they are.
+//! The program kmirror: replicates topics between Kafka clusters by forwarding record batches as
+//! they are.
 
 mod cli;
 mod logging;

@@ -1,8 +1,9 @@
 //! Real-life files resolve as expected, and broken ones earn one clear line each.
 //!
-//! `tests/config/files/NAME.properties` resolves to `NAME.expected`; `KMIRROR_UPDATE=1 cargo test -p engine` writes
-//! the expectations anew. `tests/config/broken.txt` holds broken files with the one line each must earn; behind a `|`
-//! in its title stand the names for `--clusters`.
+//! `tests/config/files/NAME.properties` resolves to `NAME.expected`;
+//! `KMIRROR_UPDATE=1 cargo test -p engine` writes
+//! the expectations anew. `tests/config/broken.txt` holds broken files with the one line each must
+//! earn; behind a `|` in its title stand the names for `--clusters`.
 
 use std::fmt::Write;
 use std::fs;
@@ -138,7 +139,8 @@ fn selection_of_topics() {
     assert_eq!(flow.naming.remote_topic("orders"), "source.orders");
 }
 
-/// `MirrorMakerConfig.clusterPairs` does not trim, `ConfigDef` does: both decide whether a flow runs.
+/// `MirrorMakerConfig.clusterPairs` does not trim, `ConfigDef` does: both decide whether a flow
+/// runs.
 #[test]
 fn a_blank_behind_true() {
     let flows = |extra: &str| {

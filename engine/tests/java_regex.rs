@@ -1,4 +1,5 @@
-//! Our patterns answer what `java.util.regex` answers, on a fixed list and on random patterns and names.
+//! Our patterns answer what `java.util.regex` answers, on a fixed list and on random patterns and
+//! names.
 //!
 //! Needs `javac` and `java` (17 or later); says SKIPPED where they are missing.
 

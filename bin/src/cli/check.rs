@@ -11,8 +11,8 @@ use super::{Exit, output};
 
 /// Say what a configuration comes to, and what is wrong with it
 ///
-/// Prints every error and warning as FILE:LINE: SEVERITY: KEY: PROBLEM; REMEDY, then the settings that hold for each
-/// flow with the line they come from. Connects to nothing.
+/// Prints every error and warning as FILE:LINE: SEVERITY: KEY: PROBLEM; REMEDY, then the settings
+/// that hold for each flow with the line they come from. Connects to nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -20,7 +20,8 @@ Examples:
   kmirror check mm2.properties --clusters backup
   kmirror check mm2.properties --json | jq '.findings[].problem'
 
-Exit codes: 0 the file can be run, with or without warnings; 2 usage; 3 the file has errors or cannot be read.")]
+Exit codes: 0 the file can be run, with or without warnings; 2 usage;
+3 the file has errors or cannot be read.")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,

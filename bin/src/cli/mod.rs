@@ -39,7 +39,8 @@ Examples:
   kmirror check mm2.properties                what the file comes to, and what is wrong with it
   kmirror check mm2.properties --clusters B   the same for the flows into B
 
-Exit codes: 0 done; 1 a check found something; 2 usage; 3 configuration or start failure; 4 fatal while running."
+Exit codes: 0 done; 1 a check found something; 2 usage; 3 configuration or start failure;
+4 fatal while running."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

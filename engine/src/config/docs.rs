@@ -42,7 +42,8 @@ pub fn markdown() -> String {
     section(&mut out, "Connections, reading and writing", |key| {
         is_client(key) && !key.name.starts_with("kmirror.")
     });
-    let unheard = "Known, and not acted upon: a file that sets one of them earns a warning that says what happens instead.";
+    let unheard = "Known, and not acted upon: a file that sets one of them earns a warning that says \
+     what happens instead.";
     statuses(&mut out, "Keys that are not acted upon", unheard, |status| match status {
         Status::WarnIgnored(instead) => Some(instead),
         _ => None,

@@ -20,7 +20,8 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that whoever wrote the file should know. Printed as `FILE:LINE: error: key: problem; remedy`.
+/// One thing that whoever wrote the file should know. Printed as `FILE:LINE: error: key: problem;
+/// remedy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
@@ -94,7 +95,8 @@ impl Findings {
         self.all.push(Draft { finding, meant, cluster });
     }
 
-    /// Something that must be there is missing. If a misspelt key was probably meant to be it, that becomes the error.
+    /// Something that must be there is missing. If a misspelt key was probably meant to be it, that
+    /// becomes the error.
     pub(super) fn missing(&mut self, wanted: &[String], line: u32, key: &str, report: Report) {
         let misspelt = self.all.iter_mut().find(|draft| {
             draft.meant.as_ref().is_some_and(|meant| wanted.iter().any(|name| name == meant))

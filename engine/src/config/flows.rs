@@ -22,9 +22,9 @@ const CLUSTER: Places = Places::CLUSTER;
 
 /// The flows that replicate, as source and target.
 ///
-/// MirrorMaker 2 first decides for which pairs a herder exists: where `A->B.enabled` or heartbeats are on, both read
-/// without trimming (`MirrorMakerConfig.clusterPairs`). In a herder the connector's own `enabled` decides, and that
-/// one is trimmed.
+/// MirrorMaker 2 first decides for which pairs a herder exists: where `A->B.enabled` or heartbeats
+/// are on, both read without trimming (`MirrorMakerConfig.clusterPairs`). In a herder the
+/// connector's own `enabled` decides, and that one is trimmed.
 pub(super) fn running(
     file: &Layer,
     aliases: &[String],
@@ -71,7 +71,8 @@ pub(super) fn check_cluster(file: &Layer, alias: &str, line: u32, findings: &mut
     }
 }
 
-/// Names that lead astray: an alias that contains the separator, two flows that copy each other's topics in circles.
+/// Names that lead astray: an alias that contains the separator, two flows that copy each other's
+/// topics in circles.
 pub(super) fn check_names(
     file: &Layer,
     running: &[(String, String)],
@@ -85,7 +86,8 @@ pub(super) fn check_names(
         let separator = reader.text(&connector, FLOW, "replication.policy.separator");
         if kind == PolicyKind::Default && source.contains(&separator) {
             let problem = format!(
-                "the alias `{source}` contains the separator `{separator}`: its topics are not recognized on `{target}`"
+                "the alias `{source}` contains the separator `{separator}`: its topics \
+                 are not recognized on `{target}`"
             );
             let remedy = "choose another `replication.policy.separator` or another alias";
             findings.add(Severity::Warning, line, "clusters", Report::new(problem, remedy));
@@ -93,7 +95,8 @@ pub(super) fn check_names(
         let back = running.contains(&(target.clone(), source.clone()));
         if kind == PolicyKind::Identity && back && source < target {
             let problem = format!(
-                "`{source}` and `{target}` replicate each other without renaming: every record would circle forever"
+                "`{source}` and `{target}` replicate each other without renaming: every \
+                 record would circle forever"
             );
             let remedy =
                 "select disjoint `topics` for the two flows, or use DefaultReplicationPolicy";
@@ -102,7 +105,8 @@ pub(super) fn check_names(
     }
 }
 
-/// One flow; none if something it cannot do without is missing or invalid, which has been said already.
+/// One flow; none if something it cannot do without is missing or invalid, which has been said
+/// already.
 pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfig> {
     let connector = layers::connector(file, source, target);
     let worker = layers::worker(file, target);

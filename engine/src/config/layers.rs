@@ -1,4 +1,5 @@
-//! Which setting wins: the layers of MirrorMaker 2's dedicated mode (`MirrorMakerConfig`), rebuilt exactly.
+//! Which setting wins: the layers of MirrorMaker 2's dedicated mode (`MirrorMakerConfig`), rebuilt
+//! exactly.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,8 @@ const OVER_THE_WORKER: [&str; 9] = [
     "replication.policy",
 ];
 
-/// `clusterProps(X)`: what `X.` says, and the client settings it hands down or takes from the top level.
+/// `clusterProps(X)`: what `X.` says, and the client settings that it hands down or takes from the
+/// top level.
 pub(super) fn cluster(file: &Layer, alias: &str) -> Layer {
     let mut layer = stripped(file, &format!("{alias}."));
     let own: Layer = common(&layer);
@@ -51,7 +53,8 @@ pub(super) fn cluster(file: &Layer, alias: &str) -> Layer {
     layer
 }
 
-/// The worker of the flows into `target`: its cluster's settings, overwritten by some of the top level.
+/// The worker of the flows into `target`: its cluster's settings, overwritten by some of the top
+/// level.
 pub(super) fn worker(file: &Layer, target: &str) -> Layer {
     let mut layer = cluster(file, target);
     let over = file
@@ -171,7 +174,8 @@ mod tests {
     #[test]
     fn a_flow_beats_its_clusters_and_the_top_level() {
         let file = file(
-            "topics=top\nuse.defaults.from=source\nunknown=1\nA->B.topics=flow\nA->B.use.defaults.from=target\n\
+            "topics=top\nuse.defaults.from=source\nunknown=1\nA->B.topics=flow\n\
+             A->B.use.defaults.from=target\n\
              A.consumer.fetch.min.bytes=1\nA->B.consumer.fetch.min.bytes=2\n\
              A->C.source.consumer.fetch.min.bytes=3\nB.x=1",
         );
@@ -190,7 +194,8 @@ mod tests {
     #[test]
     fn the_record_producer_is_the_workers() {
         let file = file(
-            "B.producer.client.id=b\nA->B.producer.client.id=no\nA->B.producer.override.max.request.size=1",
+            "B.producer.client.id=b\nA->B.producer.client.id=no\n\
+             A->B.producer.override.max.request.size=1",
         );
         let producer = producer(&worker(&file, "B"), &connector(&file, "A", "B"));
         assert_eq!(value(&producer, "client.id"), Some("b"));

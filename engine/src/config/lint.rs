@@ -1,4 +1,5 @@
-//! Looks at every line of a file on its own: is the key known, does it stand where it counts, is its value valid.
+//! Looks at every line of a file on its own: is the key known, does it stand where it counts, is
+//! its value valid.
 
 use super::finding::{Findings, Report, Severity};
 use super::hints::Hints;
@@ -192,7 +193,8 @@ fn value_traps(entry: &Entry, kind: Kind, mut say: impl FnMut(Severity, &str, &s
     if kind == Kind::Bool && blank && values::boolean(&entry.value) == Some(true) {
         say(
             Severity::Warning,
-            "a blank stands behind `true`, which MirrorMaker 2 reads as false when it decides which flows exist",
+            "a blank stands behind `true`, which MirrorMaker 2 reads as false when it \
+             decides which flows exist",
             "remove the blank",
         );
     }

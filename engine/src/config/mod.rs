@@ -1,4 +1,5 @@
-//! `mm2.properties`: read as Java reads it, resolved as MirrorMaker 2 resolves it, from one table of keys.
+//! `mm2.properties`: read as Java reads it, resolved as MirrorMaker 2 resolves it, from one table
+//! of keys.
 
 pub mod docs;
 mod finding;

@@ -1,8 +1,9 @@
-//! The lexer of `.properties` files, exactly as `java.util.Properties.load` reads them, with line numbers.
+//! The lexer of `.properties` files, exactly as `java.util.Properties.load` reads them, with line
+//! numbers.
 //!
-//! Pure: bytes in, entries out. The quirks are Java's and files in the wild rely on them: `=`, `:` or blanks separate,
-//! `#` comments only at the start of a line, trailing blanks belong to the value, an unknown escape loses its
-//! backslash, bytes are ISO-8859-1.
+//! Pure: bytes in, entries out. The quirks are Java's and files in the wild rely on them: `=`, `:`
+//! or blanks separate, `#` comments only at the start of a line, trailing blanks belong to the
+//! value, an unknown escape loses its backslash, bytes are ISO-8859-1.
 
 use thiserror::Error;
 
@@ -134,7 +135,8 @@ fn logical_lines(chars: impl Iterator<Item = char>) -> Vec<LogicalLine> {
     lines
 }
 
-/// Splits a logical line as `Properties.load0` does: the first separator that is not escaped ends the key.
+/// Splits a logical line as `Properties.load0` does: the first separator that is not escaped ends
+/// the key.
 fn entry(line: &LogicalLine) -> Result<Entry, SyntaxError> {
     let chars = &line.chars;
     let mut after_backslash = false;
@@ -301,7 +303,10 @@ mod tests {
         }
 
         #[test]
-        fn escaped_text_comes_back(key in "[a-z =:#!\\\\\n\t]{1,20}", value in "[ -~\n\u{e4}]{0,40}") {
+        fn escaped_text_comes_back(
+            key in "[a-z =:#!\\\\\n\t]{1,20}",
+            value in "[ -~\n\u{e4}]{0,40}",
+        ) {
             let escape = |text: &str| text.chars().fold(String::new(), |mut out, c| {
                 match c {
                     '\n' => out.push_str("\\n"),

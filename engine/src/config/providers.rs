@@ -1,7 +1,7 @@
 //! `${provider:path:key}` in values, and the three providers that come with Kafka.
 //!
-//! Public source: `ConfigTransformer` and `org.apache.kafka.common.config.provider`. Files and the environment are
-//! handed in, so that resolving a file can be tested and repeated.
+//! Public source: `ConfigTransformer` and `org.apache.kafka.common.config.provider`. Files and the
+//! environment are handed in, so that resolving a file can be tested and repeated.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

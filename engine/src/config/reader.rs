@@ -9,8 +9,8 @@ use super::values;
 
 /// Reads settings of one flow (or of the process) one by one.
 ///
-/// Values have been checked line by line before; one that is not valid has its error already, and reads as the
-/// default here.
+/// Values have been checked line by line before; one that is not valid has its error already, and
+/// reads as the default here.
 #[derive(Default)]
 pub(super) struct Reader {
     effective: Vec<EffectiveSetting>,
@@ -55,7 +55,8 @@ impl Reader {
         value.to_owned()
     }
 
-    /// Notes a setting that was read otherwise. What is unset and has no default is not worth a line.
+    /// Notes a setting that was read otherwise. What is unset and has no default is not worth a
+    /// line.
     pub(super) fn note(&mut self, key: &str, value: &str, origin: Origin) {
         if value.is_empty() && origin == Origin::Default {
             return;

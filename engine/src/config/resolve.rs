@@ -53,7 +53,8 @@ pub fn resolve(input: Input<'_>, surroundings: &dyn Surroundings) -> Resolution 
 fn read(bytes: &[u8], findings: &mut Findings) -> Vec<Entry> {
     let text = match bytes.strip_prefix(b"\xEF\xBB\xBF") {
         Some(text) => {
-            let problem = "the file starts with a byte order mark, which Java takes for part of the first key";
+            let problem = "the file starts with a byte order mark, which Java takes for part of the \
+             first key";
             findings.add(Severity::Error, 1, "file", Report::new(problem, "save it without one"));
             text
         }

@@ -59,7 +59,8 @@ pub fn number(value: &str) -> Option<i64> {
     value.trim().parse().ok()
 }
 
-/// Reads a list of brokers as `ClientUtils.parseAndValidateAddresses` does: an optional `NAME://`, a host, a port.
+/// Reads a list of brokers as `ClientUtils.parseAndValidateAddresses` does: an optional `NAME://`,
+/// a host, a port.
 pub fn brokers(value: &str) -> Result<Vec<BrokerAddress>, ValueProblem> {
     let entries = list(value);
     if entries.is_empty() {
@@ -153,7 +154,8 @@ fn patterns_problem(text: &str) -> Option<ValueProblem> {
     let error = PatternList::new(&list(text)).err()?;
     let remedy = match comma_inside_brackets(text) {
         true => {
-            "write the pattern without a comma: the list is split at every comma, even inside brackets"
+            "write the pattern without a comma: the list is split at every comma, even \
+             inside brackets"
         }
         false => "correct the regular expression; in a file, two backslashes stand for one",
     };

@@ -1,5 +1,5 @@
-//! Source topics and target topics in, changes and partitions out. Applying the changes and planning again changes
-//! nothing.
+//! Source topics and target topics in, changes and partitions out. Applying the changes and
+//! planning again changes nothing.
 //!
 //! Public source: `MirrorSourceConnector.computeAndCreateTopicPartitions` and `targetConfig`.
 
@@ -77,7 +77,8 @@ pub struct Changes {
     pub grow: Vec<Growth>,
     /// Partitions that are there on both sides.
     pub pairs: Vec<Pair>,
-    /// Topics that have more partitions on the target: left alone, but the source's topic may have been recreated.
+    /// Topics that have more partitions on the target: left alone, but the source's topic may have
+    /// been recreated.
     pub wider: Vec<Growth>,
 }
 

@@ -1,8 +1,8 @@
 //! Include and exclude lists: `topics`, `groups`, `config.properties.exclude`.
 //!
-//! As `DefaultTopicFilter` and `DefaultConfigPropertyFilter` do: the entries of a list are joined with `|` into one
-//! pattern (an inline flag of one entry reaches into the next), a name must match as a whole, an empty list matches
-//! nothing, and exclude beats include.
+//! As `DefaultTopicFilter` and `DefaultConfigPropertyFilter` do: the entries of a list are joined
+//! with `|` into one pattern (an inline flag of one entry reaches into the next), a name must match
+//! as a whole, an empty list matches nothing, and exclude beats include.
 
 use super::java_regex::{Pattern, RegexError};
 

@@ -1,4 +1,5 @@
-//! Names of the topics that MirrorMaker 2 keeps its own state in (`MirrorConnectorConfig`, `MirrorMakerConfig`).
+//! Names of the topics that MirrorMaker 2 keeps its own state in (`MirrorConnectorConfig`,
+//! `MirrorMakerConfig`).
 
 /// The heartbeats topic; no policy renames it where it is written.
 pub const HEARTBEATS: &str = "heartbeats";

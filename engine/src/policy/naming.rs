@@ -1,7 +1,8 @@
-//! Replication policies: what a topic is called on the other side, where it comes from, which topics are internal.
+//! Replication policies: what a topic is called on the other side, where it comes from, which
+//! topics are internal.
 //!
-//! Public source: `DefaultReplicationPolicy` and `IdentityReplicationPolicy` of Apache Kafka 4.0 to 4.3 (KIP-382,
-//! KIP-690, KIP-949, KIP-1074) and `MirrorSourceConnector.shouldReplicateTopic`.
+//! Public source: `DefaultReplicationPolicy` and `IdentityReplicationPolicy` of Apache Kafka 4.0 to
+//! 4.3 (KIP-382, KIP-690, KIP-949, KIP-1074) and `MirrorSourceConnector.shouldReplicateTopic`.
 
 use super::internal_topics::{self, HEARTBEATS};
 
@@ -38,8 +39,8 @@ impl Naming {
 
     /// The same rules with another `replication.policy.separator`. It must not be empty.
     ///
-    /// `in_internal_names` is `replication.policy.internal.topic.separator.enabled`: whether the separator also
-    /// stands in the names of the offset-syncs and checkpoints topics.
+    /// `in_internal_names` is `replication.policy.internal.topic.separator.enabled`: whether the
+    /// separator also stands in the names of the offset-syncs and checkpoints topics.
     pub fn with_separator(mut self, separator: &str, in_internal_names: bool) -> Self {
         self.separator = separator.to_owned();
         self.internal_separator = if in_internal_names { separator } else { "." }.to_owned();
@@ -69,7 +70,8 @@ impl Naming {
         }
     }
 
-    /// What `topic` is called on the cluster that it was replicated from, or none for a local topic.
+    /// What `topic` is called on the cluster that it was replicated from, or none for a local
+    /// topic.
     pub fn upstream_topic<'a>(&self, topic: &'a str) -> Option<&'a str> {
         match self.keeps_name(topic) {
             true => Some(topic),
@@ -142,7 +144,8 @@ impl Naming {
         self.kind == PolicyKind::Identity && !topic.ends_with(HEARTBEATS)
     }
 
-    /// Java's `topic.split(Pattern.quote(separator))[0]` if there are two parts; trailing empty parts do not count.
+    /// Java's `topic.split(Pattern.quote(separator))[0]` if there are two parts; trailing empty
+    /// parts do not count.
     fn prefix<'a>(&self, topic: &'a str) -> Option<&'a str> {
         let (prefix, rest) = topic.split_once(&*self.separator)?;
         let second_part = rest.split(&*self.separator).any(|part| !part.is_empty());
@@ -257,7 +260,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_remote_name_leads_back(topic in "[a-z_-][a-z._-]{0,20}[a-z]", separator in "[._-]|__") {
+        fn a_remote_name_leads_back(
+            topic in "[a-z_-][a-z._-]{0,20}[a-z]",
+            separator in "[._-]|__",
+        ) {
             let naming = default().with_separator(&separator, true);
             let remote = naming.remote_topic(&topic);
             prop_assume!(!topic.starts_with(&separator[..1]));

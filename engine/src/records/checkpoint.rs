@@ -1,4 +1,5 @@
-//! Checkpoints: a consumer group's position on both sides (`org.apache.kafka.connect.mirror.Checkpoint`).
+//! Checkpoints: a consumer group's position on both sides
+//! (`org.apache.kafka.connect.mirror.Checkpoint`).
 
 use super::RecordError;
 use super::fields::{Fields, put_string};

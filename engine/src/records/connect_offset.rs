@@ -1,7 +1,8 @@
 //! Source offsets of Kafka Connect, as they stand in `mm2-offsets.<source>.internal`.
 //!
-//! Connect looks offsets up by the bytes of the key, and compaction keeps one record per key: a position that is to
-//! be found by MirrorMaker 2 must be written with exactly Java's bytes, to the partition Java would choose.
+//! Connect looks offsets up by the bytes of the key, and compaction keeps one record per key: a
+//! position that is to be found by MirrorMaker 2 must be written with exactly Java's bytes, to the
+//! partition Java would choose.
 
 use serde_json::{Map, Value, json};
 

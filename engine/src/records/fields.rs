@@ -1,4 +1,5 @@
-//! The primitive types of Kafka's protocol that the records are made of: big-endian integers and short strings.
+//! The primitive types of Kafka's protocol that the records are made of: big-endian integers and
+//! short strings.
 
 use super::RecordError;
 

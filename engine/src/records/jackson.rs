@@ -1,4 +1,5 @@
-//! JSON as Connect's `JsonConverter` writes it: Jackson's escaping, members in the order of a Java `HashMap`.
+//! JSON as Connect's `JsonConverter` writes it: Jackson's escaping, members in the order of a Java
+//! `HashMap`.
 
 use serde_json::{Map, Value};
 
@@ -30,8 +31,8 @@ fn write_object(out: &mut String, members: &Map<String, Value>) {
     out.push('}');
 }
 
-/// Jackson escapes quotes, backslashes and control characters, and writes what lies beyond the basic plane as two
-/// escaped surrogates (`UTF8JsonGenerator`).
+/// Jackson escapes quotes, backslashes and control characters, and writes what lies beyond the
+/// basic plane as two escaped surrogates (`UTF8JsonGenerator`).
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {

@@ -1,7 +1,7 @@
 //! The records that MirrorMaker 2 and Connect keep their state in, byte by byte.
 //!
-//! Encoders produce the bytes that Java produces; decoders take what Java takes and answer everything else with a
-//! typed error, so that one foreign record never stops a flow.
+//! Encoders produce the bytes that Java produces; decoders take what Java takes and answer
+//! everything else with a typed error, so that one foreign record never stops a flow.
 
 pub mod checkpoint;
 pub mod connect_offset;

@@ -1,4 +1,5 @@
-//! The hash by which Kafka's producers choose a partition (`org.apache.kafka.common.utils.Utils.murmur2`).
+//! The hash by which Kafka's producers choose a partition
+//! (`org.apache.kafka.common.utils.Utils.murmur2`).
 
 const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;

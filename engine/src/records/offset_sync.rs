@@ -1,4 +1,5 @@
-//! Offset syncs: the same record's offset on both sides (`org.apache.kafka.connect.mirror.OffsetSync`).
+//! Offset syncs: the same record's offset on both sides
+//! (`org.apache.kafka.connect.mirror.OffsetSync`).
 
 use super::RecordError;
 use super::fields::{Fields, put_string};

@@ -22,7 +22,8 @@ const KEYS: &[Key] = &[
         SHARED.and(CONSUMER),
         Kind::Brokers,
         "",
-        "`host:port` of some brokers of the cluster; without prefix for every cluster that names none",
+        "`host:port` of some brokers of the cluster; without prefix for every cluster \
+         that names none",
     ),
     Key::ignored(
         "bootstrap.servers",
@@ -76,7 +77,8 @@ const KEYS: &[Key] = &[
         CONSUMER,
         POSITIVE,
         "",
-        "Upper bound of one partition's part of a fetch answer; by default taken from `kmirror.memory.bytes`",
+        "Upper bound of one partition's part of a fetch answer; by default taken from \
+         `kmirror.memory.bytes`",
     ),
     Key::honored(
         "fetch.min.bytes",

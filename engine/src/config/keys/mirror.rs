@@ -89,7 +89,8 @@ pub(super) const KEYS: &[Key] = &[
         FLOW,
         REPLICATION,
         "2",
-        "The replication factor of topics that are created on the target; -1 leaves it to the broker",
+        "The replication factor of topics that are created on the target; -1 leaves it to \
+         the broker",
     ),
     Key::honored(
         "refresh.topics.enabled",
@@ -114,7 +115,8 @@ pub(super) const KEYS: &[Key] = &[
             r"message\.timestamp\.difference\.max\.ms, message\.timestamp\.type, ",
             r"unclean\.leader\.election\.enable, min\.insync\.replicas"
         ),
-        "The topic configs that are not carried over to the target; setting it replaces the default",
+        "The topic configs that are not carried over to the target; setting it replaces \
+         the default",
     )
     .also(&["config.properties.blacklist"]),
     Key::honored(
@@ -122,7 +124,8 @@ pub(super) const KEYS: &[Key] = &[
         FLOW_ONLY,
         Kind::Choice(&["target", "source"]),
         "target",
-        "Whose defaults hold for topic configs that are not set on the source; `source` writes them out",
+        "Whose defaults hold for topic configs that are not set on the source; `source` \
+         writes them out",
     ),
     Key::honored(
         "admin.timeout.ms",
@@ -173,7 +176,8 @@ pub(super) const KEYS: &[Key] = &[
         "consumer.poll.timeout.ms",
         FLOW,
         COUNT,
-        "nothing is polled; `A.consumer.fetch.max.wait.ms` says how long a broker may wait for records",
+        "nothing is polled; `A.consumer.fetch.max.wait.ms` says how long a broker may \
+         wait for records",
     ),
     Key::ignored(
         "metric.reporters",
@@ -191,8 +195,10 @@ pub(super) const KEYS: &[Key] = &[
         "instances do not talk to each other yet; run one",
     )
     .agreeing(&["false"]),
-    Key::ignored("config.action.reload", FLOW, Kind::Text, "configuration providers are read at start"),
-    Key::ignored("errors.retry.timeout", FLOW, Kind::Text, "what can be retried is retried until it works"),
+    Key::ignored(
+    "config.action.reload", FLOW, Kind::Text, "configuration providers are read at start"),
+    Key::ignored(
+    "errors.retry.timeout", FLOW, Kind::Text, "what can be retried is retried until it works"),
     Key::ignored(
         "errors.retry.delay.max.ms",
         FLOW,
@@ -206,7 +212,8 @@ pub(super) const KEYS: &[Key] = &[
         "no record is ever left out; a partition that cannot go on stops and says so",
     )
     .agreeing(&["none"]),
-    Key::ignored("errors.log.enable", FLOW, Kind::Bool, "every error is logged").agreeing(&["true"]),
+    Key::ignored(
+    "errors.log.enable", FLOW, Kind::Bool, "every error is logged").agreeing(&["true"]),
     Key::ignored("errors.log.include.messages", FLOW, Kind::Bool, "records are not opened")
         .agreeing(&["false"]),
     Key::ignored(
@@ -227,10 +234,13 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Choice(&["requested", "required"]),
         "records are not written in transactions yet",
     ),
-    Key::ignored("transaction.boundary*", FLOW_ONLY, Kind::Text, "records are not written in transactions yet"),
+    Key::ignored(
+    "transaction.boundary*", FLOW_ONLY, Kind::Text, "records are not written in transactions yet"),
     Key::ignored("connector.class", FLOW, Kind::Text, NO_CONNECT),
-    Key::ignored("source.cluster.alias", FLOW, Kind::Text, "the aliases are those of the flow's name"),
-    Key::ignored("target.cluster.alias", FLOW, Kind::Text, "the aliases are those of the flow's name"),
+    Key::ignored(
+    "source.cluster.alias", FLOW, Kind::Text, "the aliases are those of the flow's name"),
+    Key::ignored(
+    "target.cluster.alias", FLOW, Kind::Text, "the aliases are those of the flow's name"),
     Key::refused(
         "offsets.storage.topic",
         FLOW_ONLY,

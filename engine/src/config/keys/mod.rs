@@ -1,7 +1,8 @@
 //! THE table of keys: what may stand in a file, where, with which values, and what comes of it.
 //!
-//! The parser, the defaults, the hints for misspelt keys and `docs/config.md` are all made from this one table.
-//! It holds the union of the keys of MirrorMaker 2.4 to 4.3, of Connect workers and of Kafka's clients.
+//! The parser, the defaults, the hints for misspelt keys and `docs/config.md` are all made from
+//! this one table. It holds the union of the keys of MirrorMaker 2.4 to 4.3, of Connect workers and
+//! of Kafka's clients.
 
 mod clients;
 mod mirror;
@@ -194,7 +195,8 @@ pub fn table() -> &'static [Key] {
     &TABLE
 }
 
-/// The row for a name (without prefix) in a place: by name, by an older name, by the longest pattern.
+/// The row for a name (without prefix) in a place: by name, by an older name, by the longest
+/// pattern.
 pub fn find(name: &str, place: Places) -> Option<&'static Key> {
     let fits = |keys: &Vec<&'static Key>| {
         keys.iter().copied().find(|key| key.places.meet(place) && !key.is_pattern())
@@ -220,8 +222,9 @@ pub fn names(place: Places) -> impl Iterator<Item = &'static str> {
         .flat_map(|key| key.aliases.iter().copied().chain([key.name]))
 }
 
-/// Whether a name is one of the client settings that a cluster hands to all its clients: `bootstrap.servers`,
-/// `security.protocol`, `ssl.*`, `sasl.*` (`MirrorClientConfig.CLIENT_CONFIG_DEF`).
+/// Whether a name is one of the client settings that a cluster hands to all its clients:
+/// `bootstrap.servers`, `security.protocol`, `ssl.*`, `sasl.*`
+/// (`MirrorClientConfig.CLIENT_CONFIG_DEF`).
 pub fn is_common_client_key(name: &str) -> bool {
     matches!(name, "bootstrap.servers" | "security.protocol")
         || name.starts_with("ssl.")

@@ -1,4 +1,5 @@
-//! kmirror's own keys. MirrorMaker 2 drops unknown top-level keys, so a file with them still runs there.
+//! kmirror's own keys. MirrorMaker 2 drops unknown top-level keys, so a file with them still runs
+//! there.
 
 use super::{Key, Kind, Places};
 
@@ -25,7 +26,8 @@ pub(super) const KEYS: &[Key] = &[
         FLOW,
         Kind::Choice(&["auto", "sealed"]),
         "auto",
-        "`auto` forwards record batches as they are and merges runs of small ones; `sealed` never merges",
+        "`auto` forwards record batches as they are and merges runs of small ones; \
+         `sealed` never merges",
     ),
     Key::honored(
         "kmirror.on.gap",

@@ -25,7 +25,8 @@ pub(super) const KEYS: &[Key] = &[
         STORAGE,
         Kind::Name,
         "",
-        "The topic that positions are stored in; by default `mm2-offsets.SOURCE.internal`, on the target",
+        "The topic that positions are stored in; by default \
+         `mm2-offsets.SOURCE.internal`, on the target",
     ),
     Key::honored(
         "offset.storage.partitions",
@@ -56,7 +57,8 @@ pub(super) const KEYS: &[Key] = &[
          is copied again",
     )
     .agreeing(&["disabled"]),
-    Key::ignored("offset.flush.timeout.ms", CLUSTER, COUNT, "storing positions never holds records up"),
+    Key::ignored(
+    "offset.flush.timeout.ms", CLUSTER, COUNT, "storing positions never holds records up"),
     Key::ignored("config.storage.*", STORAGE, Kind::Text, NO_CONFIG_TOPIC),
     Key::ignored("status.storage.*", STORAGE, Kind::Text, NO_STATUS_TOPIC),
     Key::ignored("group.id", CLUSTER, Kind::Text, NO_WORKERS),
@@ -68,18 +70,21 @@ pub(super) const KEYS: &[Key] = &[
     Key::ignored("scheduled.rebalance.max.delay.ms", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("connect.protocol", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("inter.worker.*", CLUSTER, Kind::Text, NO_WORKERS),
-    Key::ignored("client.id", CLUSTER, Kind::Text, "clients are named after the flow; set `consumer.client.id`"),
+    Key::ignored(
+    "client.id", CLUSTER, Kind::Text, "clients are named after the flow; set `consumer.client.id`"),
     Key::ignored(
         "task.shutdown.graceful.timeout.ms",
         STORAGE,
         Kind::Text,
         "records on their way have 30 s to arrive when the program is stopped",
     ),
-    Key::ignored("topic.creation.enable", CLUSTER, Kind::Bool, "topics are created as on the source"),
+    Key::ignored(
+    "topic.creation.enable", CLUSTER, Kind::Bool, "topics are created as on the source"),
     Key::ignored("topic.tracking.*", CLUSTER, Kind::Text, "there is no REST interface yet"),
     Key::ignored("plugin.path", CLUSTER, Kind::Text, "Java plugins cannot be loaded"),
     Key::ignored("plugin.discovery", CLUSTER, Kind::Text, "Java plugins cannot be loaded"),
-    Key::ignored("connector.client.config.override.policy", CLUSTER, Kind::Text, "overrides are always allowed"),
+    Key::ignored(
+    "connector.client.config.override.policy", CLUSTER, Kind::Text, "overrides are always allowed"),
     Key::ignored("metrics.*", CLUSTER, Kind::Text, "there is no JMX"),
     Key::ignored("metric.reporters", CLUSTER, Kind::Text, "Java metric reporters cannot be loaded"),
     Key::ignored("listeners", FILE, Kind::Text, NO_REST).agreeing(&[""]),
@@ -90,11 +95,13 @@ pub(super) const KEYS: &[Key] = &[
     Key::ignored("response.http.headers.config", FILE, Kind::Text, NO_REST),
     Key::with("key.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
     Key::with("value.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
-    Key::with("header.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
+    Key::with(
+    "header.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
     Key::with(
         "replication.policy.*",
         CLUSTER,
         Kind::Text,
-        Status::WarnIgnored("only `replication.policy.*` without prefix or with a flow's prefix counts"),
+        Status::WarnIgnored(
+        "only `replication.policy.*` without prefix or with a flow's prefix counts"),
     ),
 ];

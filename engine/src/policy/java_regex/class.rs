@@ -1,4 +1,5 @@
-//! Character classes: `[…]`, `\d`, `\p{…}`, written for the target engines code point by code point.
+//! Character classes: `[…]`, `\d`, `\p{…}`, written for the target engines code point by code
+//! point.
 
 use super::RegexError;
 use super::parse::{Flags, MAX_DEPTH};
@@ -178,7 +179,8 @@ fn span(flags: Flags, low: char, high: char) -> String {
     text
 }
 
-/// `\d \w \s \h \v` with their negations and `\p \P`, as an item of a class; none if it is another letter.
+/// `\d \w \s \h \v` with their negations and `\p \P`, as an item of a class; none if it is another
+/// letter.
 pub(super) fn predefined(
     cursor: &mut Cursor<'_>,
     letter: char,

@@ -1,10 +1,12 @@
 //! Java's regular expressions, as MirrorMaker 2's topic, group and property lists use them.
 //!
-//! A pattern is translated into the syntax of the `regex` crate, or of `fancy-regex` where it looks around, refers
-//! back or is possessive. Matching is `Matcher.matches()`: the whole name or nothing. What Java accepts and neither
-//! engine can express is refused with its position, never approximated.
+//! A pattern is translated into the syntax of the `regex` crate, or of `fancy-regex` where it looks
+//! around, refers back or is possessive. Matching is `Matcher.matches()`: the whole name or
+//! nothing. What Java accepts and neither engine can express is refused with its position, never
+//! approximated.
 //!
-//! One deliberate difference: `\b` is a boundary of ASCII words, as in JDK 19 and later (JDK-8264160).
+//! One deliberate difference: `\b` is a boundary of ASCII words, as in JDK 19 and later
+//! (JDK-8264160).
 
 mod class;
 mod parse;

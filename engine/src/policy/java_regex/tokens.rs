@@ -121,7 +121,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The numeric escapes `\0n`, `\xhh`, `\x{h…h}`, `\uhhhh`, `\cX`; the cursor stands behind the letter.
+/// The numeric escapes `\0n`, `\xhh`, `\x{h…h}`, `\uhhhh`, `\cX`; the cursor stands behind the
+/// letter.
 pub(super) fn coded_char(
     cursor: &mut Cursor<'_>,
     letter: char,
