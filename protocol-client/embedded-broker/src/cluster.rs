@@ -157,6 +157,11 @@ impl Cluster {
         self.with(|broker, _| broker.delete_records(topic, partition, offset))
     }
 
+    /// Compacts all partitions of a topic; false when there is no such topic.
+    pub fn compact(&self, topic: &str) -> bool {
+        self.with(|broker, now_ms| broker.compact(topic, now_ms))
+    }
+
     /// Makes all partitions of a topic discard what is produced and serve `prepared` batches over and over,
     /// up to an end offset.
     pub fn make_null(&self, topic: &str, prepared: Option<(&Bytes, i64)>) -> bool {

@@ -36,6 +36,8 @@ pub struct BrokerOptions {
     pub fetch_max_bytes: usize,
     /// Fetch sessions of each node.
     pub session_slots: usize,
+    /// Whether compressed batches are opened and checked when they are produced, as brokers do.
+    pub open_compressed: bool,
     /// How long a new group waits for more members, in milliseconds (`group.initial.rebalance.delay.ms`).
     pub group_initial_rebalance_delay_ms: i64,
     /// Shortest session timeout of a member, in milliseconds; Kafka's is 6000, too long for tests.
@@ -57,6 +59,7 @@ impl Default for BrokerOptions {
             default_replication_factor: 1,
             fetch_max_bytes: 55 << 20,
             session_slots: 1000,
+            open_compressed: true,
             group_initial_rebalance_delay_ms: 0,
             group_min_session_timeout_ms: 10,
             seed: 0,

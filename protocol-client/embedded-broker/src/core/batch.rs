@@ -202,6 +202,8 @@ pub struct AppendRules {
     pub after_max_ms: i64,
     /// Brokers before 3.6 refuse a client's LogAppendTime bit on every topic.
     pub refuse_append_time_bit: bool,
+    /// Whether compressed batches are opened and checked, as a broker does.
+    pub open_compressed: bool,
 }
 
 /// Why a batch was refused: Kafka's error and what was wrong.
@@ -330,7 +332,7 @@ pub fn check_header(fields: &BatchFields) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Walks the records where that needs no codec and settles timestamp type and largest timestamp.
+/// Walks the records and settles timestamp type and largest timestamp.
 fn settle_timestamps(
     batch: &Bytes,
     mut fields: BatchFields,
@@ -341,7 +343,11 @@ fn settle_timestamps(
     if client_bit && (rules.log_append_time || rules.refuse_append_time_bit) {
         return refuse(KafkaError::InvalidTimestamp, "clients may not set LogAppendTime");
     }
-    let walk = records::walk_all(&fields, &batch[HEADER_BYTES..])?;
+    let sealed = fields.compression() != Some(Compression::None);
+    let walk = match sealed && !rules.open_compressed {
+        true => None,
+        false => Some(records::walk_all(&fields, &batch[HEADER_BYTES..])?),
+    };
     if rules.compacted && walk.as_ref().is_some_and(|walk| walk.null_keys > 0) {
         return refuse(KafkaError::InvalidRecord, "compacted topics need a key in every record");
     }
@@ -381,6 +387,7 @@ mod tests {
         before_max_ms: i64::MAX,
         after_max_ms: 3_600_000,
         refuse_append_time_bit: false,
+        open_compressed: true,
     };
 
     fn error(records: &Bytes, rules: &AppendRules) -> Option<KafkaError> {
@@ -445,6 +452,29 @@ mod tests {
         two[57..61].copy_from_slice(&2i32.to_be_bytes());
         two[23..27].copy_from_slice(&1i32.to_be_bytes());
         assert_eq!(error(&seal(two), &RULES), Some(KafkaError::InvalidRecord));
+    }
+
+    #[test]
+    fn compressed_offsets_have_no_holes_but_uncompressed_ones_may() {
+        use protocol_client::batch::codec;
+        let plain = Batch::of(3).bytes();
+        let mut holes = BytesMut::from(&plain[..]);
+        let third = plain.len() - 10 - 5;
+        let at = plain[third..].windows(2).position(|pair| pair == [4, 4]).expect("deltas") + third;
+        holes[at + 1] = 10;
+        let stored = validate(&seal(holes.clone()), &RULES, NOW);
+        assert!(stored.is_ok(), "stored as it is: the trap that real brokers have");
+        let mut sealed = Vec::new();
+        codec::compress(Compression::Gzip, &holes[61..], &mut sealed).expect("compresses");
+        let mut batch = BytesMut::from(&holes[..61]);
+        batch.put_slice(&sealed);
+        let length = (batch.len() - 12) as i32;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        batch[22] = 1;
+        let batch = seal(batch);
+        assert_eq!(error(&batch, &RULES), Some(KafkaError::UnknownServerError));
+        let closed = AppendRules { open_compressed: false, ..RULES };
+        assert_eq!(error(&batch, &closed), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::batch::AppendRules;
 use super::versions::Profile;
+use crate::options::BrokerOptions;
 
 /// Type of a config's value, with Kafka's number (`DescribeConfigsResponse.ConfigType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,10 +172,10 @@ impl TopicConfigs {
 pub struct TopicRules {
     /// What a batch is checked against.
     pub append: AppendRules,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
     /// `min.insync.replicas`.
     pub min_insync_replicas: usize,
-    /// `retention.bytes` of a partition; -1 for no limit.
-    pub retention_bytes: i64,
     /// Whether old data may be dropped: `cleanup.policy` names `delete`.
     pub deletable: bool,
 }
@@ -184,7 +185,7 @@ impl TopicRules {
     pub fn of(
         configs: &TopicConfigs,
         defaults: &BTreeMap<String, String>,
-        profile: Profile,
+        options: &BrokerOptions,
     ) -> Self {
         let text =
             |name: &str| find(TOPIC_CONFIGS, name).map_or("", |row| configs.value(defaults, row).0);
@@ -199,10 +200,11 @@ impl TopicRules {
                 log_append_time: text("message.timestamp.type") == "LogAppendTime",
                 before_max_ms: number("message.timestamp.before.max.ms"),
                 after_max_ms: number("message.timestamp.after.max.ms"),
-                refuse_append_time_bit: profile == Profile::V2_8,
+                refuse_append_time_bit: options.profile == Profile::V2_8,
+                open_compressed: options.open_compressed,
             },
+            delete_retention_ms: number("delete.retention.ms"),
             min_insync_replicas: bytes("min.insync.replicas"),
-            retention_bytes: number("retention.bytes"),
             deletable: policy.contains("delete"),
         }
     }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError as KafkaError;
 use protocol_client::batch::HEADER_BYTES;
+use protocol_client::batch::record::{RawRecords, RecordBody};
 
 use super::batch::{self, AppendRules, Refusal, StoredBatch};
 use super::producers::{Producers, Verdict};
-use super::records::Records;
+use super::records;
 
 /// How far a reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -352,12 +353,12 @@ fn first_at_or_behind(batch: &StoredBatch, timestamp: i64, start_offset: i64) ->
         timestamp,
         leader_epoch: fields.partition_leader_epoch,
     };
-    let sealed = fields.compression() != Some(protocol_client::batch::Compression::None);
-    if sealed || fields.is_log_append_time() {
+    if fields.is_log_append_time() {
         return Some(found(fields.base_offset.max(start_offset), fields.max_timestamp));
     }
     let payload = batch.payload();
-    Records::new(&payload).map_while(Result::ok).find_map(|record| {
+    let opened = records::opened(&fields, &payload)?;
+    records::iterate(&fields, &opened).map_while(Result::ok).find_map(|record| {
         let offset = fields.base_offset + i64::from(record.offset_delta);
         let at = fields.base_timestamp.saturating_add(record.timestamp_delta);
         (at >= timestamp && offset >= start_offset).then(|| found(offset, at))
@@ -366,8 +367,9 @@ fn first_at_or_behind(batch: &StoredBatch, timestamp: i64, start_offset: i64) ->
 
 /// Type of the control record: 0 abort, 1 commit (`ControlRecordType`).
 fn marker_type(payload: &[u8]) -> Option<i16> {
-    let record = Records::new(payload).next()?.ok()?;
-    record.key?.get(2..4).map(|raw| i16::from_be_bytes([raw[0], raw[1]]))
+    let record = RawRecords::new(payload, 1, 0).next()?.ok()?;
+    let body = RecordBody::decode(record.body, 0).ok()?;
+    body.key?.get(2..4).map(|raw| i16::from_be_bytes([raw[0], raw[1]]))
 }
 
 /// A control batch with one end-transaction marker (`EndTransactionMarker`).

@@ -22,6 +22,7 @@ pub mod versions;
 
 mod api;
 mod call;
+mod compact;
 mod coordinate;
 mod ids;
 mod operate;

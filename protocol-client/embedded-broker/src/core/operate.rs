@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::batch::StoredBatch;
 use super::call::{Call, LeaderHint};
+use super::compact;
 use super::configs::{
     self, BROKER_CONFIGS, ConfigRow, ConfigSource, TOPIC_CONFIGS, TopicConfigs, TopicRules,
 };
@@ -93,10 +94,10 @@ impl Broker {
 
     /// Gives a topic these configs in place of those it had.
     pub(super) fn configure(&mut self, name: &TopicName, own: BTreeMap<String, String>) {
-        let (defaults, profile) = (&self.defaults, self.options.profile);
+        let (defaults, options) = (&self.defaults, &self.options);
         if let Some(topic) = self.topics.named_mut(name) {
             topic.configs.own = own;
-            topic.rules = TopicRules::of(&topic.configs, defaults, profile);
+            topic.rules = TopicRules::of(&topic.configs, defaults, options);
         }
     }
 
@@ -124,7 +125,7 @@ impl Broker {
                 .map_err(|what| (KafkaError::InvalidConfig, what))?;
             configs.own.insert(name.clone(), value.clone());
         }
-        let rules = TopicRules::of(&configs, &self.defaults, self.options.profile);
+        let rules = TopicRules::of(&configs, &self.defaults, &self.options);
         Ok(Topic { id: self.ids.next_uuid(), configs, rules, partitions })
     }
 
@@ -324,6 +325,17 @@ impl Broker {
         found.lead(leader);
         self.count_bytes();
         self.wake_partition(topic, partition);
+        true
+    }
+
+    /// Compacts all partitions of a topic, whatever its `cleanup.policy`; false when there is no such topic.
+    pub fn compact(&mut self, topic: &str, now_ms: i64) -> bool {
+        let Some(found) = self.topics.named_mut(&topic_name(topic)) else { return false };
+        let retention_ms = found.rules.delete_retention_ms;
+        for log in found.partitions.iter_mut().filter_map(Partition::log_mut) {
+            compact::compact(log, now_ms, retention_ms);
+        }
+        self.count_bytes();
         true
     }
 

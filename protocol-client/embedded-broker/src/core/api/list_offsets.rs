@@ -1,6 +1,5 @@
 //! ListOffsets (2), versions 1-10: latest, earliest, largest timestamp, by timestamp.
 //!
-//! By timestamp the answer is the record in uncompressed batches and the batch's first record in compressed ones.
 //! Earliest local (-4) is the log start, latest tiered (-5) is unknown: nothing is tiered here.
 
 use kafka_protocol::ResponseError as KafkaError;

@@ -2,8 +2,7 @@
 //!
 //! Checks and their order are Kafka's (see `core::batch`). The same partition twice: the last entry wins, as in
 //! `KafkaApis#handleProduceRequest`. Without acknowledgement an error closes the connection.
-//! Left out: the records of compressed batches are not opened; `compression.type` does not recompress;
-//! transactions of version 2 (KIP-890 part 2).
+//! Left out: `compression.type` does not recompress; transactions of version 2 (KIP-890 part 2).
 
 use std::collections::BTreeMap;
 
