@@ -524,3 +524,155 @@ enum Settled {
 fn same_instance(member: &Member, instance: &Option<StrBytes>) -> bool {
     instance.is_some() && member.instance == *instance
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &'static str) -> StrBytes {
+        StrBytes::from_static_str(text)
+    }
+
+    fn join(member: &'static str, fresh: &'static str, connection: ConnectionId) -> Join {
+        Join {
+            connection,
+            client_id: name("client"),
+            member_id: name(member),
+            instance: None,
+            session_timeout_ms: 100,
+            rebalance_timeout_ms: 300,
+            protocol_type: name("consumer"),
+            protocols: vec![(name("range"), Bytes::from_static(b"topics"))],
+            fresh_id: name(fresh),
+            id_required: true,
+            initial_delay_ms: 0,
+        }
+    }
+
+    fn speaker(member: &'static str, generation: i32) -> Speaker {
+        Speaker { member_id: name(member), instance: None, generation }
+    }
+
+    fn assigned(ids: &[&'static str]) -> Vec<(StrBytes, Bytes)> {
+        ids.iter().map(|id| (name(id), Bytes::from_static(id.as_bytes()))).collect()
+    }
+
+    /// A stable group of `a`, which leads, and `b`, in generation 2.
+    fn stable() -> Group {
+        let mut group = Group::default();
+        assert_eq!(group.join(0, join("", "a", 1)), Ok(Joined::IdRequired(name("a"))));
+        assert_eq!(group.join(0, join("a", "", 1)), Ok(Joined::Wait(name("a"))));
+        assert_eq!((group.state, group.generation), (GroupState::CompletingRebalance, 1));
+        assert_eq!(group.sync(0, &speaker("a", 1), 1, assigned(&["a"])), Ok(false));
+        assert_eq!(group.join(0, join("", "b", 2)), Ok(Joined::IdRequired(name("b"))));
+        assert_eq!(group.join(0, join("b", "", 2)), Ok(Joined::Wait(name("b"))));
+        assert_eq!(group.heartbeat(0, &speaker("a", 1)), Err(KafkaError::RebalanceInProgress));
+        assert_eq!(group.join(0, join("a", "", 1)), Ok(Joined::Wait(name("a"))));
+        assert!(group.take_woken().is_superset(&BTreeSet::from([1, 2])));
+        assert_eq!(group.sync(0, &speaker("b", 2), 2, Vec::new()), Ok(true));
+        assert_eq!(group.sync(0, &speaker("a", 2), 1, assigned(&["a", "b"])), Ok(false));
+        assert_eq!(group.take_woken(), BTreeSet::from([2]));
+        group
+    }
+
+    #[test]
+    fn a_group_becomes_stable_and_the_leader_assigns() {
+        let group = stable();
+        assert_eq!((group.state, group.generation), (GroupState::Stable, 2));
+        assert_eq!((&group.leader, &group.protocol), (&name("a"), &Some(name("range"))));
+        assert_eq!(group.members[&name("b")].assignment, Bytes::from_static(b"b"));
+    }
+
+    #[test]
+    fn speakers_are_checked() {
+        let mut group = stable();
+        let unknown = group.heartbeat(0, &speaker("x", 2));
+        assert_eq!(unknown, Err(KafkaError::UnknownMemberId));
+        let old = group.heartbeat(0, &speaker("a", 1));
+        assert_eq!(old, Err(KafkaError::IllegalGeneration));
+        assert_eq!(group.heartbeat(0, &speaker("a", 2)), Ok(()));
+    }
+
+    #[test]
+    fn who_leaves_or_falls_silent_makes_a_rebalance() {
+        let mut group = stable();
+        assert_eq!(group.leave(0, &name("b"), &None), Ok(()));
+        assert_eq!(group.state, GroupState::PreparingRebalance);
+        let mut group = stable();
+        assert_eq!(group.heartbeat(90, &speaker("a", 2)), Ok(()));
+        group.tick(101);
+        assert_eq!(group.state, GroupState::PreparingRebalance);
+        assert!(!group.members.contains_key(&name("b")));
+        group.tick(101 + 300);
+        assert_eq!((group.state, group.generation), (GroupState::Empty, 3));
+    }
+
+    #[test]
+    fn a_member_that_does_not_join_again_is_dropped_at_the_deadline() {
+        let mut group = stable();
+        assert_eq!(group.join(10, join("", "c", 3)), Ok(Joined::IdRequired(name("c"))));
+        assert_eq!(group.join(10, join("c", "", 3)), Ok(Joined::Wait(name("c"))));
+        assert_eq!(group.heartbeat(90, &speaker("a", 2)), Err(KafkaError::RebalanceInProgress));
+        group.complete_if_ready(309);
+        assert_eq!(group.state, GroupState::PreparingRebalance);
+        group.complete_if_ready(310);
+        assert_eq!(
+            (group.state, group.leader.clone()),
+            (GroupState::CompletingRebalance, name("c"))
+        );
+    }
+
+    #[test]
+    fn protocols_must_agree() {
+        let mut group = stable();
+        let stranger = Join { protocol_type: name("connect"), ..join("", "c", 3) };
+        assert_eq!(group.join(0, stranger), Err(KafkaError::InconsistentGroupProtocol));
+        let other = Join { protocols: vec![(name("sticky"), Bytes::new())], ..join("", "c", 3) };
+        assert_eq!(group.join(0, other), Err(KafkaError::InconsistentGroupProtocol));
+    }
+
+    #[test]
+    fn a_follower_that_joins_again_unchanged_goes_on() {
+        let mut group = stable();
+        assert_eq!(group.join(0, join("b", "", 2)), Ok(Joined::Current(name("b"))));
+        assert_eq!(group.state, GroupState::Stable);
+        assert_eq!(group.join(0, join("a", "", 1)), Ok(Joined::Wait(name("a"))));
+        assert_eq!(group.state, GroupState::PreparingRebalance);
+    }
+
+    #[test]
+    fn a_static_member_takes_its_old_place() {
+        let mut group = Group::default();
+        let first = Join { instance: Some(name("i")), ..join("", "a", 1) };
+        assert_eq!(group.join(0, first), Ok(Joined::Wait(name("a"))));
+        let second = Join { instance: Some(name("i")), ..join("", "b", 2) };
+        assert_eq!(group.join(0, second), Ok(Joined::Wait(name("b"))));
+        let fenced = Speaker { instance: Some(name("i")), ..speaker("a", 1) };
+        assert_eq!(group.check(&fenced), Err(KafkaError::FencedInstanceId));
+        assert_eq!(group.leave(0, &StrBytes::default(), &Some(name("i"))), Ok(()));
+        assert!(group.members.is_empty());
+    }
+
+    #[test]
+    fn strangers_commit_only_into_groups_without_members() {
+        let nobody = Speaker { generation: -1, ..Speaker::default() };
+        assert_eq!(Group::default().check_commit(0, &nobody), Ok(()));
+        assert_eq!(stable().check_commit(0, &nobody), Err(KafkaError::UnknownMemberId));
+        assert_eq!(stable().check_commit(0, &speaker("a", 2)), Ok(()));
+    }
+
+    #[test]
+    fn pending_offsets_are_unstable_until_the_end() {
+        let mut group = Group::default();
+        let topic = super::super::topics::topic_name("t");
+        let committed = Committed { offset: 5, leader_epoch: -1, metadata: name("") };
+        let pending = Offsets::from([((topic.clone(), 0), committed)]);
+        group.pending_offsets.insert(7, pending.clone());
+        assert!(group.is_unstable(&topic, 0) && !group.is_unstable(&topic, 1));
+        group.end_transaction(7, false);
+        assert!(group.offsets.is_empty());
+        group.pending_offsets.insert(7, pending);
+        group.end_transaction(7, true);
+        assert_eq!(group.offsets[&(topic, 0)].offset, 5);
+    }
+}

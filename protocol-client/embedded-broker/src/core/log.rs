@@ -404,3 +404,140 @@ fn marker_batch(
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Batch, NOW, joined};
+    use super::*;
+
+    const RULES: AppendRules = AppendRules {
+        max_message_bytes: 1 << 20,
+        segment_bytes: 1 << 30,
+        compacted: false,
+        log_append_time: false,
+        before_max_ms: i64::MAX,
+        after_max_ms: i64::MAX,
+        refuse_append_time_bit: false,
+        open_compressed: true,
+    };
+
+    fn filled(counts: &[usize]) -> Log {
+        let mut log = Log::default();
+        log.start_epoch(0);
+        for &count in counts {
+            log.append(&Batch::of(count).bytes(), &RULES, 0, NOW).expect("appended");
+        }
+        log
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Append { count: usize, value_bytes: usize },
+        Lead,
+        Truncate { back: i64 },
+        Delete { ahead: i64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (1usize..20, 0usize..600)
+                .prop_map(|(count, value_bytes)| Step::Append { count, value_bytes }),
+            1 => Just(Step::Lead),
+            1 => (0i64..30).prop_map(|back| Step::Truncate { back }),
+            1 => (0i64..30).prop_map(|ahead| Step::Delete { ahead }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_stay_contiguous_and_bytes_exact(
+            steps in prop::collection::vec(step(), 1..40),
+            max_bytes in 1usize..5000,
+        ) {
+            let mut log = filled(&[]);
+            let mut sent: Vec<(i64, Bytes)> = Vec::new();
+            let mut epoch = 0;
+            for step in steps {
+                match step {
+                    Step::Append { count, value_bytes } => {
+                        let records = vec![(None, vec![7; value_bytes]); count];
+                        let batch = Batch { records, ..Batch::of(0) }.bytes();
+                        let end = log.end_offset();
+                        let appended = log.append(&batch, &RULES, epoch, NOW).expect("valid");
+                        prop_assert_eq!(appended.base_offset, end);
+                        prop_assert_eq!(log.end_offset(), end + count as i64);
+                        sent.push((end, batch));
+                    }
+                    Step::Lead => {
+                        epoch += 1;
+                        log.start_epoch(epoch);
+                        prop_assert_eq!(log.end_of_epoch(epoch), (epoch, log.end_offset()));
+                    }
+                    Step::Truncate { back } => {
+                        log.truncate(log.end_offset() - back);
+                        let end = log.end_offset();
+                        sent.retain(|(offset, _)| *offset < end);
+                    }
+                    Step::Delete { ahead } => {
+                        let start = (log.start_offset() + ahead).min(log.end_offset());
+                        prop_assert_eq!(log.delete_below(start), Ok(start));
+                    }
+                }
+            }
+            let mut offset = log.start_offset();
+            while offset < log.end_offset() {
+                let (pieces, bytes) = log.read(offset, log.end_offset(), max_bytes, true);
+                let blob = joined(&pieces);
+                prop_assert_eq!(blob.len(), bytes);
+                let fields = batch::BatchFields::read(&blob);
+                prop_assert!((fields.base_offset..=fields.last_offset()).contains(&offset));
+                let (_, original) = sent.iter().find(|(base, _)| *base == fields.base_offset)
+                    .expect("was sent");
+                prop_assert_eq!(&blob[16..original.len()], &original[16..]);
+                offset = fields.last_offset() + 1;
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_found_by_time() {
+        let log = filled(&[3, 3]);
+        let found = |timestamp| log.find_time(timestamp, 6).map(|found| found.offset);
+        assert_eq!(found(NOW - 5), Some(0));
+        assert_eq!(found(NOW + 2), Some(2));
+        assert_eq!(found(NOW + 3), None);
+        assert_eq!(
+            log.find_max_time(6).map(|found| (found.offset, found.timestamp)),
+            Some((2, NOW + 2))
+        );
+    }
+
+    #[test]
+    fn epochs_end_where_the_next_begins() {
+        let mut log = filled(&[3]);
+        log.start_epoch(2);
+        log.append(&Batch::of(2).bytes(), &RULES, 2, NOW).expect("appended");
+        log.start_epoch(5);
+        assert_eq!(log.end_of_epoch(0), (0, 3));
+        assert_eq!(log.end_of_epoch(1), (0, 3));
+        assert_eq!(log.end_of_epoch(2), (2, 5));
+        assert_eq!(log.end_of_epoch(5), (5, 5));
+        assert_eq!(log.end_of_epoch(6), (-1, -1));
+        assert_eq!((log.epoch_at(2), log.epoch_at(3), log.epoch_at(5)), (0, 2, 5));
+    }
+
+    #[test]
+    fn prepared_batches_may_keep_their_offsets() {
+        let mut log = filled(&[]);
+        let mut batch = BytesMut::from(&Batch::of(2).bytes()[..]);
+        batch[0..8].copy_from_slice(&100i64.to_be_bytes());
+        assert_eq!(log.append_prepared(&batch.clone().freeze(), 0, true), 100);
+        assert_eq!((log.start_offset(), log.end_offset()), (100, 102));
+        batch[0..8].copy_from_slice(&110i64.to_be_bytes());
+        assert_eq!(log.append_prepared(&batch.freeze(), 0, true), 110);
+        let (pieces, _) = log.read(105, 112, 1 << 20, true);
+        assert_eq!(batch::BatchFields::read(&joined(&pieces)).base_offset, 110);
+    }
+}

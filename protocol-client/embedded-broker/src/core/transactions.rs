@@ -278,3 +278,188 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::fetch_request::FetchRequest;
+    use kafka_protocol::messages::{ApiKey, ProduceRequest, RequestKind, ResponseKind};
+    use kafka_protocol::protocol::StrBytes;
+
+    use super::super::log::Isolation;
+    use super::super::testing::{Batch, NOW, ask, cluster, fetch, fetch_request, produce_request};
+    use super::super::topics::topic_name;
+    use super::*;
+
+    fn id() -> TransactionalId {
+        TransactionalId(StrBytes::from_static_str("T"))
+    }
+
+    fn produce(broker: &mut Broker, batch: &Batch) -> i16 {
+        let request: ProduceRequest = produce_request(0, batch.bytes());
+        let request = RequestKind::Produce(request.with_transactional_id(Some(id())));
+        let ResponseKind::Produce(answer) = ask(broker, 0, ApiKey::Produce, 9, request) else {
+            panic!("not a produce answer");
+        };
+        answer.responses[0].partition_responses[0].error_code
+    }
+
+    fn begin(broker: &mut Broker) -> Producer {
+        let producer = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        add(broker, producer).expect("added");
+        producer
+    }
+
+    fn add(broker: &mut Broker, producer: Producer) -> Result<(), KafkaError> {
+        let partition = (topic_name("t"), 0);
+        broker.add_to_transaction(NOW, &id(), producer, |txn| {
+            txn.partitions.insert(partition);
+        })
+    }
+
+    fn batch(producer: Producer, sequence: i32) -> Batch {
+        Batch::transactional(2, producer.id, producer.epoch, sequence)
+    }
+
+    fn committed(offset: i64) -> FetchRequest {
+        fetch_request(0, offset, 1 << 20).with_isolation_level(1)
+    }
+
+    fn stable(broker: &Broker) -> i64 {
+        broker.partition("t", 0).expect("there").visible_end(Isolation::ReadCommitted)
+    }
+
+    #[test]
+    fn an_open_transaction_holds_the_stable_offset_and_an_abort_is_listed() {
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        assert_eq!(produce(&mut broker, &batch(producer, 0)), 0);
+        assert_eq!(stable(&broker), 0);
+        let reply = fetch(&mut broker, committed(0));
+        assert!(reply.topics[0].partitions[0].pieces.is_empty());
+        broker.finish_transaction(NOW, &id(), producer, false).expect("aborted");
+        assert_eq!(stable(&broker), 3);
+        let reply = fetch(&mut broker, committed(0));
+        assert_eq!(reply.topics[0].partitions[0].aborted, Some(vec![(producer.id, 0)]));
+        let plain = fetch(&mut broker, fetch_request(0, 0, 1 << 20));
+        assert_eq!(plain.topics[0].partitions[0].aborted, None);
+        add(&mut broker, producer).expect("the next one");
+        assert_eq!(produce(&mut broker, &batch(producer, 2)), 0);
+        broker.finish_transaction(NOW, &id(), producer, true).expect("committed");
+        let reply = fetch(&mut broker, committed(3));
+        assert_eq!(reply.topics[0].partitions[0].aborted, Some(Vec::new()));
+    }
+
+    #[test]
+    fn the_marker_ends_the_abort_for_a_reader() {
+        use protocol_client::batch::{AbortedTransaction, Entry, TxnFilter, Verdict};
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        produce(&mut broker, &batch(producer, 0));
+        broker.finish_transaction(NOW, &id(), producer, false).expect("aborted");
+        add(&mut broker, producer).expect("the next one");
+        produce(&mut broker, &batch(producer, 2));
+        broker.finish_transaction(NOW, &id(), producer, true).expect("committed");
+        let aborted = AbortedTransaction { producer_id: producer.id, first_offset: 0 };
+        let mut filter = TxnFilter::new(vec![aborted]);
+        let entries = broker.read_batches("t", 0).into_iter().map(Entry::new);
+        let judged = entries.map(|entry| {
+            let entry = entry.expect("a whole batch");
+            (entry.is_control(), filter.judge(&entry).expect("readable"))
+        });
+        let (data, marker) = ((false, Verdict::Keep), (true, Verdict::Keep));
+        let expected = [(false, Verdict::Aborted), marker, data, marker];
+        assert_eq!(judged.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn without_a_transaction_a_transactional_batch_is_refused() {
+        let mut broker = cluster(1);
+        let producer = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        let refused = produce(&mut broker, &batch(producer, 0));
+        assert_eq!(refused, KafkaError::InvalidTxnState.code());
+        let stranger = Producer { id: 1, epoch: 0 };
+        let refused = produce(&mut broker, &batch(stranger, 0));
+        assert_eq!(refused, KafkaError::InvalidProducerIdMapping.code());
+    }
+
+    #[test]
+    fn a_plain_batch_of_an_open_producer_is_refused() {
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        produce(&mut broker, &batch(producer, 0));
+        let plain = Batch::from_producer(1, producer.id, producer.epoch, 2);
+        assert_eq!(produce(&mut broker, &plain), KafkaError::InvalidTxnState.code());
+    }
+
+    #[test]
+    fn the_next_instance_fences_the_last() {
+        let mut broker = cluster(1);
+        let old = begin(&mut broker);
+        produce(&mut broker, &batch(old, 0));
+        let again = broker.init_transactional(NOW, &id(), 1000, None);
+        assert_eq!(again, Err(KafkaError::ConcurrentTransactions));
+        let new = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        assert_eq!((new.id, new.epoch), (old.id, old.epoch + 2));
+        assert_eq!(stable(&broker), 3);
+        let ended = broker.finish_transaction(NOW, &id(), old, true);
+        assert_eq!(ended, Err(KafkaError::ProducerFenced));
+        assert_eq!(produce(&mut broker, &batch(old, 2)), KafkaError::InvalidProducerEpoch.code());
+        add(&mut broker, new).expect("added");
+        let wrong = KafkaError::OutOfOrderSequenceNumber.code();
+        assert_eq!(produce(&mut broker, &batch(new, 2)), wrong);
+        assert_eq!(produce(&mut broker, &batch(new, 0)), 0);
+    }
+
+    #[test]
+    fn with_the_epoch_given_it_is_a_compare_and_swap() {
+        let mut broker = cluster(1);
+        let first = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        let second = broker.init_transactional(NOW, &id(), 1000, Some(first)).expect("swapped");
+        assert_eq!(second.epoch, 1);
+        let retried = broker.init_transactional(NOW, &id(), 1000, Some(first)).expect("again");
+        assert_eq!(retried, second);
+        let wrong = Producer { epoch: 7, ..second };
+        let refused = broker.init_transactional(NOW, &id(), 1000, Some(wrong));
+        assert_eq!(refused, Err(KafkaError::ProducerFenced));
+        let timeout = broker.init_transactional(NOW, &id(), 900_001, None);
+        assert_eq!(timeout, Err(KafkaError::InvalidTransactionTimeout));
+    }
+
+    #[test]
+    fn the_last_epoch_is_followed_by_another_id() {
+        let mut broker = cluster(1);
+        let first = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        broker.transactions.get_mut(&id()).expect("known").epoch = LAST_EPOCH;
+        let next = broker.init_transactional(NOW, &id(), 1000, None).expect("granted");
+        assert!(next.id != first.id && next.epoch == 0);
+    }
+
+    #[test]
+    fn held_markers_keep_everything_waiting() {
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        produce(&mut broker, &batch(producer, 0));
+        broker.hold_markers(NOW, true);
+        broker.finish_transaction(NOW, &id(), producer, true).expect("prepared");
+        assert_eq!(stable(&broker), 0);
+        assert_eq!(add(&mut broker, producer), Err(KafkaError::ConcurrentTransactions));
+        broker.hold_markers(NOW, false);
+        assert_eq!(stable(&broker), 3);
+        assert_eq!(broker.finish_transaction(NOW, &id(), producer, true), Ok(()));
+        let other = broker.finish_transaction(NOW, &id(), producer, false);
+        assert_eq!(other, Err(KafkaError::InvalidTxnState));
+    }
+
+    #[test]
+    fn time_aborts_and_fences() {
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        produce(&mut broker, &batch(producer, 0));
+        broker.tick(NOW + 999);
+        assert_eq!(stable(&broker), 0);
+        broker.tick(NOW + 1000);
+        assert_eq!(stable(&broker), 3);
+        let late = broker.finish_transaction(NOW, &id(), producer, true);
+        assert_eq!(late, Err(KafkaError::ProducerFenced));
+    }
+}
