@@ -96,6 +96,22 @@ impl Peer {
         self.call_with("delete", bootstrap, &[("topic", topic)]).map(drop)
     }
 
+    /// Deletes the records of a partition before an offset, as retention does.
+    ///
+    /// # Errors
+    /// Kafka refuses it.
+    pub fn delete_records(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        partition: u32,
+        before: u64,
+    ) -> Result<()> {
+        let (partition, before) = (partition.to_string(), before.to_string());
+        let fields = [("topic", topic), ("partition", &*partition), ("before", &*before)];
+        self.call_with("delete-records", bootstrap, &fields).map(drop)
+    }
+
     /// Sets configurations of a topic.
     ///
     /// # Errors

@@ -94,3 +94,27 @@ fn a_record_that_the_target_refuses_stops_its_partition_only() -> Result<()> {
     clusters.compare("limited", "refused.limited")?.assert_equal(201);
     mirror.terminate()
 }
+
+#[test]
+fn records_that_are_gone_before_they_were_read_are_reported() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let (source, target) = (clusters.source.bootstrap(), clusters.target.bootstrap());
+    clusters.create("gone", 1, &[])?;
+    clusters.peer.produce(&source, &Load::of("gone"))?.assert_complete();
+    let mut mirror = Mirror::start(&clusters.flow("retained", "retained-target", "gone"))?;
+    clusters.compare("gone", "retained.gone")?.assert_equal(1000);
+    mirror.terminate()?;
+
+    let later = Load { records: 500, seed: 2, ..Load::of("gone") };
+    clusters.peer.produce(&source, &later)?.assert_complete();
+    clusters.peer.delete_records(&source, "gone", 0, 1200)?;
+    mirror.restart()?;
+    mirror.wait_for_line(&["gone-0", "1000", "1200"])?;
+    eventually("what still exists is mirrored", || {
+        Ok(clusters.peer.end_offsets(&target, "retained.gone")? == [(0, 1300)].into())
+    })?;
+    mirror.terminate()
+}

@@ -14,6 +14,7 @@ import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 
@@ -32,6 +33,8 @@ final class Topics {
                 case "delete":
                     admin.deleteTopics(List.of(command.text("topic"))).all().get();
                     return Map.of();
+                case "delete-records":
+                    return deleteRecords(admin, command);
                 case "configure":
                     return configure(admin, command);
                 case "describe-config":
@@ -80,6 +83,15 @@ final class Topics {
             TimeUnit.MILLISECONDS.sleep(50);
         }
         throw new IllegalStateException(topic + " got no leaders for its partitions");
+    }
+
+    private static Map<String, Object> deleteRecords(Admin admin, Command command)
+        throws Exception {
+        TopicPartition partition =
+            new TopicPartition(command.text("topic"), (int) command.number("partition", 0));
+        RecordsToDelete records = RecordsToDelete.beforeOffset(command.number("before", 0));
+        admin.deleteRecords(Map.of(partition, records)).all().get();
+        return Map.of();
     }
 
     private static ConfigResource resource(Command command) {
