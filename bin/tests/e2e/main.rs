@@ -7,3 +7,4 @@ mod handover;
 mod start;
 mod support;
 mod versions;
+mod volume;

@@ -162,6 +162,14 @@ impl Mirror {
         Ok(())
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub(crate) fn peak_resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.split_whitespace().next());
+        Ok(kib.context("the kernel tells the peak")?.parse::<u64>()? * 1024)
+    }
+
     /// Asks it to drain with SIGTERM and waits for a clean end.
     pub(crate) fn terminate(&mut self) -> Result<()> {
         self.ensure_running()?;
