@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use protocol_client::batch::codec::Decompressor;
 use protocol_client::batch::{
-    AppendTime, BatchBuilder, BatchHeader, Compression, Context, Entry, ProducerStamp,
+    AppendTime, BatchBuilder, BatchHeader, Compression, Context, Entry, OpenBatch, ProducerStamp,
     RebuildOptions, Verdict, crc, decide, merge, patch, rewrite, walk,
 };
 use std::hint::black_box;
@@ -93,6 +94,21 @@ fn merging(c: &mut Criterion) {
     group.finish();
 }
 
+fn opening(c: &mut Criterion) {
+    let mut group = c.benchmark_group("open a batch of one 200-byte record");
+    for codec in CODECS {
+        let entry = batch(0, 1, 190, codec);
+        let mut decompressor = Decompressor::default();
+        group.bench_function(codec.name(), |b| {
+            b.iter(|| {
+                let open = OpenBatch::open_with(&mut decompressor, black_box(&entry), 1 << 20);
+                open.expect("a good batch").records().count()
+            });
+        });
+    }
+    group.finish();
+}
+
 fn rewriting(c: &mut Criterion) {
     let mut group = c.benchmark_group("rewrite a batch of 1 MiB");
     group.throughput(Throughput::Bytes(1 << 20));
@@ -110,5 +126,5 @@ fn rewriting(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, headers, merging, rewriting);
+criterion_group!(benches, headers, opening, merging, rewriting);
 criterion_main!(benches);
