@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::dial::{dial, shake_hands};
 use super::driver::{Command, Driver, Waiter};
-use super::options::{BrokerAddress, ConnectionOptions};
+use super::options::ConnectionOptions;
+use crate::address::BrokerAddress;
 use crate::conn::machine::Outgoing;
 use crate::error::{ClientError, Fault};
 use crate::wire::api::{Api, Capabilities};
@@ -95,6 +96,11 @@ impl Connection {
     /// What the broker said it can do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.0.capabilities
+    }
+
+    /// How long a broker may take for an answer, in milliseconds as requests tell it.
+    pub fn request_timeout_ms(&self) -> i32 {
+        i32::try_from(self.0.options.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
     /// The newest version of `R` that both sides speak, for requests that differ by version.

@@ -9,7 +9,8 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::driver::poll_frame;
-use super::options::{BrokerAddress, ConnectionOptions};
+use super::options::ConnectionOptions;
+use crate::address::BrokerAddress;
 use crate::conn::handshake::{Handshake, MAX_HANDSHAKE_FRAME_BYTES, Step};
 use crate::error::{ClientError, Fault};
 use crate::wire::api::Capabilities;

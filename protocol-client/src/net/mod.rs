@@ -7,4 +7,6 @@ mod options;
 mod outbox;
 
 pub use connection::{Connection, Pending};
-pub use options::{BrokerAddress, ConnectionOptions};
+pub use options::ConnectionOptions;
+
+pub use crate::address::BrokerAddress;

@@ -56,6 +56,8 @@ impl ErrorCode {
     pub const CORRUPT_MESSAGE: Self = Self(2);
     /// UNKNOWN_TOPIC_OR_PARTITION.
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    /// LEADER_NOT_AVAILABLE.
+    pub const LEADER_NOT_AVAILABLE: Self = Self(5);
     /// NOT_LEADER_OR_FOLLOWER.
     pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     /// REQUEST_TIMED_OUT.
@@ -76,6 +78,8 @@ impl ErrorCode {
     pub const INVALID_PRODUCER_ID_MAPPING: Self = Self(49);
     /// UNKNOWN_PRODUCER_ID.
     pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
+    /// GROUP_ID_NOT_FOUND.
+    pub const GROUP_ID_NOT_FOUND: Self = Self(69);
     /// FETCH_SESSION_ID_NOT_FOUND.
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     /// OFFSET_NOT_AVAILABLE.

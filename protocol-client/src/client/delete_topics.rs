@@ -1,0 +1,41 @@
+//! DeleteTopics by name, versions 1-6, to the controller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kafka_protocol::messages::DeleteTopicsRequest;
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+
+use super::Client;
+use super::convert::topic_name;
+use super::routing::outcome;
+use crate::error::ClientError;
+
+impl Client {
+    /// Deletes topics with all their records.
+    pub async fn delete_topics(
+        &self,
+        names: &[Arc<str>],
+    ) -> BTreeMap<Arc<str>, Result<(), ClientError>> {
+        self.ask_controller(names.to_vec(), async |connection, pending: &[Arc<str>]| {
+            let version = connection.version::<DeleteTopicsRequest>()?;
+            let names = pending.iter().map(|name| topic_name(name));
+            let request = DeleteTopicsRequest::default().with_timeout_ms(self.timeout_ms());
+            let request = if version >= 6 {
+                let states = names.map(|name| DeleteTopicState::default().with_name(Some(name)));
+                request.with_topics(states.collect())
+            } else {
+                request.with_topic_names(names.collect())
+            };
+            let answer = connection.call_for(request, version, self.patience()).await?;
+            let results = answer.responses.iter().filter_map(|topic| {
+                let message = topic.error_message.as_deref();
+                let result =
+                    outcome::<DeleteTopicsRequest, _>(connection, topic.error_code, message, ());
+                Some((Arc::from(topic.name.as_ref()?.as_str()), result))
+            });
+            Ok(results.collect())
+        })
+        .await
+    }
+}
