@@ -10,8 +10,8 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 
 use super::Client;
 use super::convert::text;
-use super::describe_configs::ConfigResource;
-use super::routing::outcome;
+use super::describe_configs::{ConfigResource, by_owner};
+use super::routing::{Outcome, Outcomes, each_of, outcome};
 use crate::error::ClientError;
 
 /// A change of one setting.
@@ -43,30 +43,42 @@ impl Client {
         changes: &BTreeMap<ConfigResource, Vec<ConfigChange>>,
         validate_only: bool,
     ) -> BTreeMap<ConfigResource, Result<(), ClientError>> {
-        let resources = changes.keys().cloned().collect();
-        self.ask_config_owners(resources, async |connection, share| {
-            let wanted = share.iter().map(|resource| {
-                let (kind, name) = resource.to_wire();
-                AlterConfigsResource::default()
-                    .with_resource_type(kind)
-                    .with_resource_name(text(&name))
-                    .with_configs(changes[resource].iter().map(alterable).collect())
-            });
-            let request = IncrementalAlterConfigsRequest::default()
-                .with_resources(wanted.collect())
-                .with_validate_only(validate_only);
-            let answer = connection.call(request).await?;
-            let altered = answer.responses.iter().filter_map(|one| {
-                let resource = ConfigResource::from_wire(one.resource_type, &one.resource_name)?;
-                let message = one.error_message.as_deref();
-                let code = one.error_code;
-                let result =
-                    outcome::<IncrementalAlterConfigsRequest, _>(connection, code, message, ());
-                Some((resource, result))
-            });
-            Ok(altered.collect())
-        })
-        .await
+        let mut attempts = self.attempts(changes.keys().cloned().collect());
+        while let Some(pending) = attempts.next().await {
+            let mut outcomes = Outcomes::new();
+            for (owner, share) in by_owner(&pending) {
+                let wanted = share.iter().map(|resource| {
+                    let (kind, name) = resource.to_wire();
+                    AlterConfigsResource::default()
+                        .with_resource_type(kind)
+                        .with_resource_name(text(&name))
+                        .with_configs(changes[resource].iter().map(alterable).collect())
+                });
+                let request = IncrementalAlterConfigsRequest::default()
+                    .with_resources(wanted.collect())
+                    .with_validate_only(validate_only);
+                outcomes.extend(each_of(&share, self.alter_configs_once(owner, request).await));
+            }
+            attempts.settle(pending, Ok(outcomes));
+        }
+        attempts.finish()
+    }
+
+    async fn alter_configs_once(
+        &self,
+        owner: Option<i32>,
+        request: IncrementalAlterConfigsRequest,
+    ) -> Outcome<Outcomes<ConfigResource, ()>> {
+        let connection = self.config_owner(owner).await?;
+        let answer = connection.call(request).await?;
+        let altered = answer.responses.iter().filter_map(|one| {
+            let resource = ConfigResource::from_wire(one.resource_type, &one.resource_name)?;
+            let (code, message) = (one.error_code, one.error_message.as_deref());
+            let result =
+                outcome::<IncrementalAlterConfigsRequest, _>(&connection, code, message, ());
+            Some((resource, result))
+        });
+        Ok(altered.collect())
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::PoisonError;
 
 use kafka_protocol::messages::FindCoordinatorRequest;
 use kafka_protocol::protocol::StrBytes;
-use tokio::task::JoinSet;
 
 use super::Client;
-use super::routing::{Outcome, Outcomes, outcome};
+use super::routing::{Outcome, Outcomes, each_of, outcome};
 use crate::error::ClientError;
 use crate::net::Connection;
 use crate::wire::error_code::{ErrorCode, RetryClass};
@@ -29,10 +28,12 @@ impl Client {
         kind: CoordinatorKind,
         keys: &[String],
     ) -> BTreeMap<String, Result<i32, ClientError>> {
-        self.retry_each(keys.to_vec(), async |pending: &[String]| {
-            self.find_coordinators_once(kind, pending).await
-        })
-        .await
+        let mut attempts = self.attempts(keys.to_vec());
+        while let Some(pending) = attempts.next().await {
+            let found = self.find_coordinators_once(kind, &pending).await;
+            attempts.settle(pending, Ok(found));
+        }
+        attempts.finish()
     }
 
     /// Answers from memory where possible.
@@ -55,15 +56,7 @@ impl Client {
         if unknown.is_empty() {
             return outcomes;
         }
-        let found = self.ask_for_each(&unknown, async |unknown: &[String]| {
-            let connection = self.any().await?;
-            if connection.version::<FindCoordinatorRequest>()? >= 4 {
-                find_many(&connection, kind, unknown).await
-            } else {
-                find_one_by_one(&connection, kind, unknown).await
-            }
-        });
-        let found = found.await;
+        let found = each_of(&unknown, self.look_up_coordinators(kind, &unknown).await);
         let mut known = self.0.coordinators.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, node) in found.iter().filter_map(|(key, node)| Some((key, node.as_ref().ok()?))) {
             known.insert((kind, key.clone()), *node);
@@ -71,6 +64,19 @@ impl Client {
         drop(known);
         outcomes.extend(found);
         outcomes
+    }
+
+    async fn look_up_coordinators(
+        &self,
+        kind: CoordinatorKind,
+        keys: &[String],
+    ) -> Outcome<Outcomes<String, i32>> {
+        let connection = self.any().await?;
+        if connection.version::<FindCoordinatorRequest>()? >= 4 {
+            find_many(&connection, kind, keys).await
+        } else {
+            find_one_by_one(&connection, kind, keys).await
+        }
     }
 
     fn forget_coordinator(&self, kind: CoordinatorKind, key: &str) {
@@ -92,49 +98,28 @@ impl Client {
         F: Fn(Connection, Vec<String>) -> Fut,
         Fut: Future<Output = Outcome<Outcomes<String, T>>> + Send + 'static,
     {
-        self.retry_each(keys, async |pending: &[String]| {
+        let mut attempts = self.attempts(keys);
+        while let Some(pending) = attempts.next().await {
             let mut outcomes = Outcomes::new();
             let mut shares: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-            for (key, found) in self.find_coordinators_once(kind, pending).await {
+            for (key, found) in self.find_coordinators_once(kind, &pending).await {
                 match found {
                     Ok(node) => shares.entry(node).or_default().push(key),
                     Err(error) => drop(outcomes.insert(key, Err(error))),
                 }
             }
-            let mut asking = JoinSet::new();
-            for (node, share) in shares {
-                let connection = match self.node(node).await {
-                    Ok(connection) => connection,
-                    Err(error) => {
-                        outcomes.extend(share.into_iter().map(|key| (key, Err(error.clone()))));
-                        continue;
-                    }
-                };
-                let answer = ask(connection, share.clone());
-                asking.spawn(async move {
-                    match answer.await {
-                        Ok(outcomes) => outcomes,
-                        Err(error) => {
-                            share.into_iter().map(|key| (key, Err(error.clone()))).collect()
-                        }
-                    }
-                });
-            }
-            for answered in asking.join_all().await {
-                outcomes.extend(answered);
-            }
-            for (key, error) in
-                outcomes.iter().filter_map(|(key, one)| Some((key, one.as_ref().err()?)))
-            {
-                // Nobody answered, or somebody said that he is not the one.
+            outcomes.extend(self.ask_nodes(shares, &ask).await);
+            for (key, outcome) in &outcomes {
+                // Nobody answered, or somebody said that it is another.
+                let Err(error) = outcome else { continue };
                 let class = error.code().map(ErrorCode::class);
                 if class.is_none_or(|class| class == RetryClass::RefreshCoordinator) {
                     self.forget_coordinator(kind, key);
                 }
             }
-            outcomes
-        })
-        .await
+            attempts.settle(pending, Ok(outcomes));
+        }
+        attempts.finish()
     }
 }
 

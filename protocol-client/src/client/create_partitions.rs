@@ -8,7 +8,7 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 
 use super::Client;
 use super::convert::topic_name;
-use super::routing::outcome;
+use super::routing::{Outcome, Outcomes, outcome};
 use crate::error::ClientError;
 
 impl Client {
@@ -17,31 +17,35 @@ impl Client {
         &self,
         totals: &BTreeMap<Arc<str>, i32>,
     ) -> BTreeMap<Arc<str>, Result<(), ClientError>> {
-        let names = totals.keys().cloned().collect();
-        self.ask_controller(names, async |connection, pending: &[Arc<str>]| {
+        let mut attempts = self.attempts(totals.keys().cloned().collect());
+        while let Some(pending) = attempts.next().await {
             let topics = pending.iter().map(|name| {
                 CreatePartitionsTopic::default()
                     .with_name(topic_name(name))
                     .with_count(totals[name])
                     .with_assignments(None)
             });
-            let request = CreatePartitionsRequest::default()
-                .with_topics(topics.collect())
-                .with_timeout_ms(self.timeout_ms());
-            let version = connection.version::<CreatePartitionsRequest>()?;
-            let answer = connection.call_for(request, version, self.patience()).await?;
-            let results = answer.results.iter().map(|topic| {
-                let message = topic.error_message.as_deref();
-                let result = outcome::<CreatePartitionsRequest, _>(
-                    connection,
-                    topic.error_code,
-                    message,
-                    (),
-                );
-                (Arc::from(topic.name.as_str()), result)
-            });
-            Ok(results.collect())
-        })
-        .await
+            let created = self.create_partitions_once(topics.collect()).await;
+            attempts.settle(pending, created);
+        }
+        attempts.finish()
+    }
+
+    async fn create_partitions_once(
+        &self,
+        topics: Vec<CreatePartitionsTopic>,
+    ) -> Outcome<Outcomes<Arc<str>, ()>> {
+        let connection = self.controller().await?;
+        let request = CreatePartitionsRequest::default()
+            .with_topics(topics)
+            .with_timeout_ms(self.timeout_ms());
+        let version = connection.version::<CreatePartitionsRequest>()?;
+        let answer = connection.call_for(request, version, self.patience()).await?;
+        let results = answer.results.iter().map(|topic| {
+            let (code, message) = (topic.error_code, topic.error_message.as_deref());
+            let result = outcome::<CreatePartitionsRequest, _>(&connection, code, message, ());
+            (Arc::from(topic.name.as_str()), result)
+        });
+        Ok(results.collect())
     }
 }

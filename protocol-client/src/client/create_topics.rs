@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Client;
 use super::convert::{text, topic_name};
-use super::routing::outcome;
+use super::routing::{Outcome, Outcomes, outcome};
 use crate::error::ClientError;
 
 /// A topic to create.
@@ -46,33 +46,38 @@ impl Client {
     ) -> BTreeMap<Arc<str>, Result<CreatedTopic, ClientError>> {
         let by_name: BTreeMap<&Arc<str>, &NewTopic> =
             topics.iter().map(|topic| (&topic.name, topic)).collect();
-        let names = by_name.keys().map(|name| Arc::clone(name)).collect();
-        self.ask_controller(names, async |connection, pending: &[Arc<str>]| {
-            let wanted = pending.iter().map(|name| creatable(by_name[name]));
-            let request = CreateTopicsRequest::default()
-                .with_topics(wanted.collect())
-                .with_timeout_ms(self.timeout_ms())
-                .with_validate_only(validate_only);
-            let version = connection.version::<CreateTopicsRequest>()?;
-            let answer = connection.call_for(request, version, self.patience()).await?;
-            let created = answer.topics.iter().map(|topic| {
-                let created = CreatedTopic {
-                    id: topic.topic_id,
-                    partitions: Some(topic.num_partitions).filter(|count| *count >= 0),
-                    replication_factor: Some(topic.replication_factor).filter(|count| *count >= 0),
-                };
-                let message = topic.error_message.as_deref();
-                let result = outcome::<CreateTopicsRequest, _>(
-                    connection,
-                    topic.error_code,
-                    message,
-                    created,
-                );
-                (Arc::from(topic.name.as_str()), result)
-            });
-            Ok(created.collect())
-        })
-        .await
+        let mut attempts = self.attempts(by_name.keys().map(|name| Arc::clone(name)).collect());
+        while let Some(pending) = attempts.next().await {
+            let wanted = pending.iter().map(|name| creatable(by_name[name])).collect();
+            let created = self.create_topics_once(wanted, validate_only).await;
+            attempts.settle(pending, created);
+        }
+        attempts.finish()
+    }
+
+    async fn create_topics_once(
+        &self,
+        wanted: Vec<CreatableTopic>,
+        validate_only: bool,
+    ) -> Outcome<Outcomes<Arc<str>, CreatedTopic>> {
+        let connection = self.controller().await?;
+        let request = CreateTopicsRequest::default()
+            .with_topics(wanted)
+            .with_timeout_ms(self.timeout_ms())
+            .with_validate_only(validate_only);
+        let version = connection.version::<CreateTopicsRequest>()?;
+        let answer = connection.call_for(request, version, self.patience()).await?;
+        let created = answer.topics.iter().map(|topic| {
+            let created = CreatedTopic {
+                id: topic.topic_id,
+                partitions: Some(topic.num_partitions).filter(|count| *count >= 0),
+                replication_factor: Some(topic.replication_factor).filter(|count| *count >= 0),
+            };
+            let (code, message) = (topic.error_code, topic.error_message.as_deref());
+            let result = outcome::<CreateTopicsRequest, _>(&connection, code, message, created);
+            (Arc::from(topic.name.as_str()), result)
+        });
+        Ok(created.collect())
     }
 }
 

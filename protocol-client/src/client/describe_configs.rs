@@ -6,9 +6,11 @@ use kafka_protocol::messages::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 
+use kafka_protocol::protocol::StrBytes;
+
 use super::Client;
 use super::convert::text;
-use super::routing::{Outcome, Outcomes, outcome};
+use super::routing::{Outcome, Outcomes, each_of, outcome};
 use crate::error::ClientError;
 use crate::net::Connection;
 
@@ -104,60 +106,67 @@ impl Client {
         resources: &[ConfigResource],
         keys: Option<&[&str]>,
     ) -> BTreeMap<ConfigResource, Result<BTreeMap<String, ConfigEntry>, ClientError>> {
-        self.ask_config_owners(resources.to_vec(), async |connection, share| {
+        let keys: Option<Vec<StrBytes>> =
+            keys.map(|keys| keys.iter().map(|key| text(key)).collect());
+        let mut attempts = self.attempts(resources.to_vec());
+        while let Some(pending) = attempts.next().await {
             let mut outcomes = Outcomes::new();
-            for chunk in share.chunks(RESOURCES_PER_REQUEST) {
-                outcomes.extend(describe(connection, chunk, keys).await?);
+            for (owner, share) in by_owner(&pending) {
+                let described = self.describe_configs_once(owner, &share, keys.as_deref()).await;
+                outcomes.extend(each_of(&share, described));
             }
-            Ok(outcomes)
-        })
-        .await
+            attempts.settle(pending, Ok(outcomes));
+        }
+        attempts.finish()
     }
 
-    /// Asks each broker about itself, and any broker about everything else.
-    pub(super) async fn ask_config_owners<T>(
-        &self,
-        resources: Vec<ConfigResource>,
-        mut ask: impl AsyncFnMut(&Connection, &[ConfigResource]) -> Outcome<Outcomes<ConfigResource, T>>,
-    ) -> Outcomes<ConfigResource, T> {
-        self.retry_each(resources, async |pending: &[ConfigResource]| {
-            let mut shares: BTreeMap<Option<i32>, Vec<ConfigResource>> = BTreeMap::new();
-            for resource in pending {
-                let owner = match resource {
-                    ConfigResource::Broker(node) => Some(*node),
-                    _ => None,
-                };
-                shares.entry(owner).or_default().push(resource.clone());
-            }
-            let mut outcomes = Outcomes::new();
-            for (owner, share) in shares {
-                let answered = self.ask_for_each(&share, async |share: &[ConfigResource]| {
-                    let connection = match owner {
-                        Some(node) => self.node(node).await?,
-                        None => self.any().await?,
-                    };
-                    ask(&connection, share).await
-                });
-                outcomes.extend(answered.await);
-            }
-            outcomes
-        })
-        .await
+    /// The shared connection to whom the settings of an `owner` are asked from.
+    pub(super) async fn config_owner(&self, owner: Option<i32>) -> Outcome<Connection> {
+        match owner {
+            Some(node) => self.node(node).await,
+            None => self.any().await,
+        }
     }
+
+    async fn describe_configs_once(
+        &self,
+        owner: Option<i32>,
+        resources: &[ConfigResource],
+        keys: Option<&[StrBytes]>,
+    ) -> Outcome<Outcomes<ConfigResource, BTreeMap<String, ConfigEntry>>> {
+        let connection = self.config_owner(owner).await?;
+        let mut outcomes = Outcomes::new();
+        for chunk in resources.chunks(RESOURCES_PER_REQUEST) {
+            outcomes.extend(describe(&connection, chunk, keys).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Each broker is asked about itself, and any broker (`None`) about everything else.
+pub(super) fn by_owner(resources: &[ConfigResource]) -> BTreeMap<Option<i32>, Vec<ConfigResource>> {
+    let mut shares: BTreeMap<Option<i32>, Vec<ConfigResource>> = BTreeMap::new();
+    for resource in resources {
+        let owner = match resource {
+            ConfigResource::Broker(node) => Some(*node),
+            ConfigResource::Topic(_) | ConfigResource::Group(_) => None,
+        };
+        shares.entry(owner).or_default().push(resource.clone());
+    }
+    shares
 }
 
 async fn describe(
     connection: &Connection,
     resources: &[ConfigResource],
-    keys: Option<&[&str]>,
+    keys: Option<&[StrBytes]>,
 ) -> Outcome<Outcomes<ConfigResource, BTreeMap<String, ConfigEntry>>> {
-    let keys: Option<Vec<_>> = keys.map(|keys| keys.iter().map(|key| text(key)).collect());
     let wanted = resources.iter().map(|resource| {
         let (kind, name) = resource.to_wire();
         DescribeConfigsResource::default()
             .with_resource_type(kind)
             .with_resource_name(text(&name))
-            .with_configuration_keys(keys.clone())
+            .with_configuration_keys(keys.map(<[StrBytes]>::to_vec))
     });
     let request = DescribeConfigsRequest::default().with_resources(wanted.collect());
     let answer = connection.call(request).await?;

@@ -35,15 +35,16 @@ pub struct ProducerRequest {
 impl Client {
     /// A fresh producer id with epoch 0, without transactions.
     pub async fn init_idempotent_producer(&self) -> Result<ProducerIdentity, ClientError> {
-        self.retry(async || {
-            let connection = self.any().await?;
-            // The timeout is not looked at without a transactional id.
-            let request = InitProducerIdRequest::default()
-                .with_transactional_id(None)
-                .with_transaction_timeout_ms(i32::MAX);
-            init(&connection, request).await
-        })
-        .await
+        // The timeout is not looked at without a transactional id.
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(i32::MAX);
+        let mut attempts = self.attempts(vec![()]);
+        while attempts.next().await.is_some() {
+            let asked = async { init(&self.any().await?, request.clone()).await };
+            attempts.settle_one(asked.await);
+        }
+        attempts.finish_one()
     }
 
     /// The producer id of a transactional id, with the next epoch.

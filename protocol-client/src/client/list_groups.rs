@@ -1,13 +1,13 @@
 //! ListGroups, versions 0-5, from every broker: each lists only the groups it coordinates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::ListGroupsRequest;
-use tokio::task::JoinSet;
 
 use super::Client;
 use super::convert::text;
 use super::routing::{Outcome, Outcomes, accepted};
+use crate::cluster::metadata::Topics;
 use crate::error::ClientError;
 use crate::net::Connection;
 
@@ -35,30 +35,26 @@ impl Client {
         states: &[&str],
         kinds: &[&str],
     ) -> Result<BTreeMap<i32, Result<Vec<ListedGroup>, ClientError>>, ClientError> {
-        let view = self.retry(async || self.refresh_nodes().await).await?;
-        let nodes = view.nodes.keys().copied().collect();
+        let view = self.refresh(Topics::Named(BTreeSet::new()), self.view().generation).await?;
         let filters = ListGroupsRequest::default()
             .with_states_filter(states.iter().map(|state| text(state)).collect())
             .with_types_filter(kinds.iter().map(|kind| text(kind)).collect());
-        let listed = self.retry_each(nodes, async |pending: &[i32]| {
-            let mut asking = JoinSet::new();
-            for node in pending.iter().copied() {
-                let (client, filters) = (self.clone(), filters.clone());
-                asking.spawn(async move {
-                    let listed = async { list(&client.node(node).await?, filters).await };
-                    (node, listed.await)
-                });
-            }
-            asking.join_all().await.into_iter().collect::<Outcomes<i32, _>>()
-        });
-        Ok(listed.await)
+        let mut attempts = self.attempts(view.nodes.keys().copied().collect());
+        while let Some(pending) = attempts.next().await {
+            let shares = pending.iter().map(|node| (*node, vec![*node])).collect();
+            let ask = |connection, node| list(connection, node, filters.clone());
+            let listed = self.ask_nodes(shares, ask).await;
+            attempts.settle(pending, Ok(listed));
+        }
+        Ok(attempts.finish())
     }
 }
 
 async fn list(
-    connection: &Connection,
+    connection: Connection,
+    node: Vec<i32>,
     mut request: ListGroupsRequest,
-) -> Outcome<Vec<ListedGroup>> {
+) -> Outcome<Outcomes<i32, Vec<ListedGroup>>> {
     let version = connection.version::<ListGroupsRequest>()?;
     if version < 5 {
         request.types_filter.clear();
@@ -67,12 +63,13 @@ async fn list(
         request.states_filter.clear();
     }
     let answer = connection.call_version(request, version).await?;
-    accepted::<ListGroupsRequest>(connection, answer.error_code, None)?;
+    accepted::<ListGroupsRequest>(&connection, answer.error_code, None)?;
     let groups = answer.groups.iter().map(|group| ListedGroup {
         id: group.group_id.to_string(),
         protocol_type: group.protocol_type.to_string(),
         state: (version >= 4).then(|| group.group_state.to_string()),
         kind: (version >= 5).then(|| group.group_type.to_string()),
     });
-    Ok(groups.collect())
+    let groups: Vec<ListedGroup> = groups.collect();
+    Ok(node.into_iter().map(|node| (node, Ok(groups.clone()))).collect())
 }

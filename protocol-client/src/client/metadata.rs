@@ -55,7 +55,11 @@ impl Client {
         topics: Topics,
         freshness: Freshness,
     ) -> Result<Arc<ClusterView>, ClientError> {
-        self.retry(async || self.refresh_once(&topics, freshness).await).await
+        let mut attempts = self.attempts(vec![()]);
+        while attempts.next().await.is_some() {
+            attempts.settle_one(self.refresh_once(&topics, freshness).await);
+        }
+        attempts.finish_one()
     }
 
     /// Asks for the brokers alone.

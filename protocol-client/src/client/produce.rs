@@ -35,17 +35,17 @@ impl Client {
         payload: Bytes,
     ) -> Result<Produced, ClientError> {
         let mut generation = None;
-        let unclear = self.retry(async || {
-            match self.produce_once(partition, header, payload.clone(), &mut generation).await {
-                Ok(produced) => Ok(Ok(produced)),
-                Err((error, Sent::No)) => Err(error),
-                Err((error, Sent::Perhaps)) => match error.code() {
-                    Some(code) if !code.may_have_appended() => Err(error),
-                    _ => Ok(Err(error)),
-                },
+        let mut attempts = self.attempts(vec![()]);
+        while attempts.next().await.is_some() {
+            let produced =
+                self.produce_once(partition, header, payload.clone(), &mut generation).await;
+            match produced {
+                Ok(produced) => attempts.settle_one(Ok(produced)),
+                Err((error, Sent::Perhaps)) if is_unclear(&error) => return Err(error),
+                Err((error, _)) => attempts.settle_one(Err(error)),
             }
-        });
-        unclear.await?
+        }
+        attempts.finish_one()
     }
 
     async fn produce_once(
@@ -90,6 +90,10 @@ impl Client {
 enum Sent {
     No,
     Perhaps,
+}
+
+fn is_unclear(error: &ClientError) -> bool {
+    error.code().is_none_or(ErrorCode::may_have_appended)
 }
 
 fn accept(one: ProducedPartition) -> Result<Produced, ClientError> {

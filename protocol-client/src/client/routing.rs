@@ -52,59 +52,109 @@ pub(super) fn accepted<R: Api>(
     outcome::<R, ()>(connection, code, message, ())
 }
 
-impl Client {
-    /// Tries until it works, cannot work, or time is up. Brings the view up to date where the
-    /// error says that it was out of date.
-    pub(super) async fn retry<T>(
-        &self,
-        mut attempt: impl AsyncFnMut() -> Outcome<T>,
-    ) -> Outcome<T> {
-        let only = async |_: &[()]| BTreeMap::from([((), attempt().await)]);
-        let mut outcomes = self.retry_each(vec![()], only).await;
-        outcomes.remove(&()).expect("every item has an outcome")
-    }
+/// A failed request is a failure of every item it was about.
+pub(super) fn each_of<K: Ord + Clone, T>(
+    items: &[K],
+    answered: Outcome<Outcomes<K, T>>,
+) -> Outcomes<K, T> {
+    answered.unwrap_or_else(|error| {
+        items.iter().map(|item| (item.clone(), Err(error.clone()))).collect()
+    })
+}
 
-    /// Like [`retry`](Self::retry) for many items at once: what failed for a reason that passes is
-    /// tried again, together. An item that an attempt leaves out has failed.
-    pub(super) async fn retry_each<K: Ord + Clone, T>(
-        &self,
-        items: Vec<K>,
-        mut attempt: impl AsyncFnMut(&[K]) -> Outcomes<K, T>,
-    ) -> Outcomes<K, T> {
-        let deadline = Instant::now() + self.0.options.call_timeout;
-        let mut done = Outcomes::new();
-        let mut pending = items;
-        for failures in 1.. {
-            let mut outcomes = attempt(&pending).await;
-            let mut again = Vec::new();
-            let mut stale = false;
-            for item in pending {
-                let left_out = || Err(ClientError::unexpected("the answer leaves out an item"));
-                let outcome = outcomes.remove(&item).unwrap_or_else(left_out);
-                if let Err(error) = outcome.as_ref().map(drop)
-                    && error.retryable()
-                {
-                    stale |= makes_view_stale(error);
-                    again.push(item.clone());
-                }
-                done.insert(item, outcome);
-            }
-            let pause = self.0.options.backoff.pause(failures, fastrand::f64());
-            if again.is_empty() || Instant::now() + pause >= deadline {
-                break;
+/// A call about some items, and its attempts: what fails for a reason that passes is tried again,
+/// together, until time is up.
+///
+/// ```text
+/// let mut attempts = client.attempts(items);
+/// while let Some(pending) = attempts.next().await {
+///     attempts.settle(pending, ask(..).await);
+/// }
+/// attempts.finish()
+/// ```
+pub(super) struct Attempts<'a, K, T> {
+    client: &'a Client,
+    deadline: Instant,
+    failures: u32,
+    /// Some failure says that the view of the cluster is out of date.
+    is_view_stale: bool,
+    pending: Vec<K>,
+    outcomes: Outcomes<K, T>,
+}
+
+impl<K: Ord + Clone, T> Attempts<'_, K, T> {
+    /// What to ask for now; `None` when everything has its final outcome.
+    pub(super) async fn next(&mut self) -> Option<Vec<K>> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        if self.failures > 0 {
+            let backoff = self.client.0.options.backoff;
+            let pause = backoff.pause(self.failures, fastrand::f64());
+            if Instant::now() + pause >= self.deadline {
+                return None;
             }
             sleep(pause).await;
-            if stale {
-                // The next attempt finds out by itself if this fails.
-                let _ = self.refresh_nodes().await;
-            }
-            pending = again;
         }
-        done
+        if std::mem::take(&mut self.is_view_stale) {
+            // If this fails, the attempt itself finds out.
+            let _ = self.client.refresh_nodes().await;
+        }
+        Some(std::mem::take(&mut self.pending))
+    }
+
+    /// Takes what came of an attempt about `asked`. An item that is left out has failed; so have
+    /// all if the request itself failed.
+    pub(super) fn settle(&mut self, asked: Vec<K>, answered: Outcome<Outcomes<K, T>>) {
+        let (mut outcomes, missing) = match answered {
+            Ok(outcomes) => {
+                (outcomes, ClientError::unexpected("the answer leaves out what was asked for"))
+            }
+            Err(error) => (Outcomes::new(), error),
+        };
+        for item in asked {
+            let outcome = outcomes.remove(&item).unwrap_or_else(|| Err(missing.clone()));
+            if let Err(error) = outcome.as_ref()
+                && error.retryable()
+            {
+                self.is_view_stale |= makes_view_stale(error);
+                self.pending.push(item.clone());
+            }
+            self.outcomes.insert(item, outcome);
+        }
+        self.failures += 1;
+    }
+
+    pub(super) fn finish(self) -> Outcomes<K, T> {
+        self.outcomes
+    }
+}
+
+impl<T> Attempts<'_, (), T> {
+    /// Takes what came of an attempt at a call that is not about items.
+    pub(super) fn settle_one(&mut self, outcome: Outcome<T>) {
+        self.settle(vec![()], Ok(Outcomes::from([((), outcome)])));
+    }
+
+    pub(super) fn finish_one(mut self) -> Outcome<T> {
+        self.outcomes.remove(&()).expect("the first attempt is always made")
+    }
+}
+
+impl Client {
+    pub(super) fn attempts<K: Ord + Clone, T>(&self, items: Vec<K>) -> Attempts<'_, K, T> {
+        Attempts {
+            client: self,
+            deadline: Instant::now() + self.0.options.call_timeout,
+            failures: 0,
+            is_view_stale: false,
+            pending: items,
+            outcomes: Outcomes::new(),
+        }
     }
 
     /// The shared connection to the controller, or to any broker where none is known.
-    async fn controller(&self) -> Outcome<Connection> {
+    pub(super) async fn controller(&self) -> Outcome<Connection> {
         let view = match self.view() {
             view if view.generation == 0 => self.refresh_nodes().await?,
             view => view,
@@ -112,35 +162,6 @@ impl Client {
         match view.controller {
             Some(controller) => self.node(controller).await,
             None => self.any().await,
-        }
-    }
-
-    /// Asks the controller about many items and tries failed ones again.
-    pub(super) async fn ask_controller<K: Ord + Clone, T>(
-        &self,
-        items: Vec<K>,
-        mut ask: impl AsyncFnMut(&Connection, &[K]) -> Outcome<Outcomes<K, T>>,
-    ) -> Outcomes<K, T> {
-        self.retry_each(items, async |pending: &[K]| {
-            let asked = self.ask_for_each(pending, async |pending: &[K]| {
-                let connection = self.controller().await?;
-                ask(&connection, pending).await
-            });
-            asked.await
-        })
-        .await
-    }
-
-    /// Sends one request about many items to one broker; a failure of the request is a failure of
-    /// each item.
-    pub(super) async fn ask_for_each<K: Ord + Clone, T>(
-        &self,
-        items: &[K],
-        ask: impl AsyncFnOnce(&[K]) -> Outcome<Outcomes<K, T>>,
-    ) -> Outcomes<K, T> {
-        match ask(items).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => items.iter().map(|item| (item.clone(), Err(error.clone()))).collect(),
         }
     }
 
@@ -158,37 +179,50 @@ impl Client {
         F: Fn(Connection, Vec<(TopicPartition, Q)>) -> Fut,
         Fut: Future<Output = Outcome<Outcomes<TopicPartition, T>>> + Send + 'static,
     {
-        let items = questions.keys().cloned().collect();
+        let mut attempts = self.attempts(questions.keys().cloned().collect());
         let mut generation = None;
-        self.retry_each(items, async |pending: &[TopicPartition]| {
-            let (shares, mut outcomes) = self.leaders(pending, &mut generation).await;
-            let mut asking = JoinSet::new();
-            for (leader, share) in shares {
-                let connection = match self.node(leader).await {
-                    Ok(connection) => connection,
-                    Err(error) => {
-                        outcomes.extend(share.into_iter().map(|item| (item, Err(error.clone()))));
-                        continue;
-                    }
-                };
-                let with_questions =
-                    share.iter().map(|item| (item.clone(), questions[item].clone()));
-                let answer = ask(connection, with_questions.collect());
-                asking.spawn(async move {
-                    match answer.await {
-                        Ok(outcomes) => outcomes,
-                        Err(error) => {
-                            share.into_iter().map(|item| (item, Err(error.clone()))).collect()
-                        }
-                    }
-                });
+        while let Some(pending) = attempts.next().await {
+            let (shares, mut outcomes) = self.leaders(&pending, &mut generation).await;
+            let ask = |connection, share: Vec<TopicPartition>| {
+                let with_question = |item: TopicPartition| (item.clone(), questions[&item].clone());
+                ask(connection, share.into_iter().map(with_question).collect())
+            };
+            outcomes.extend(self.ask_nodes(shares, ask).await);
+            attempts.settle(pending, Ok(outcomes));
+        }
+        attempts.finish()
+    }
+
+    /// Asks several nodes at once, each about its share; a failed request fails its share.
+    pub(super) async fn ask_nodes<K, T, F, Fut>(
+        &self,
+        shares: BTreeMap<i32, Vec<K>>,
+        ask: F,
+    ) -> Outcomes<K, T>
+    where
+        K: Ord + Clone + Send + 'static,
+        T: Send + 'static,
+        F: Fn(Connection, Vec<K>) -> Fut,
+        Fut: Future<Output = Outcome<Outcomes<K, T>>> + Send + 'static,
+    {
+        let mut outcomes = Outcomes::new();
+        let mut asking = JoinSet::new();
+        for (node, share) in shares {
+            match self.node(node).await {
+                Ok(connection) => {
+                    let answer = ask(connection, share.clone());
+                    asking.spawn(async move { (share, answer.await) });
+                }
+                Err(error) => outcomes.extend(each_of(&share, Err(error))),
             }
-            for answered in asking.join_all().await {
-                outcomes.extend(answered);
+        }
+        while let Some(answered) = asking.join_next().await {
+            // A task only fails when the runtime shuts down; its items count as left out.
+            if let Ok((share, answered)) = answered {
+                outcomes.extend(each_of(&share, answered));
             }
-            outcomes
-        })
-        .await
+        }
+        outcomes
     }
 
     /// Groups partitions by leader. In the first attempt the view may be as old as allowed, in
