@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::ResponseError as KafkaError;
 use kafka_protocol::messages::ApiKey;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use crate::core::log::Isolation;
 use crate::core::{Broker, NodeId, Refused, TopicSpec};
 use crate::listen::{self, Shared};
 use crate::options::ClusterOptions;
+
+const LISTEN_BACKLOG: u32 = 1024;
 
 /// A running cluster; dropping it closes everything.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Cluster {
         let mut bound = Vec::with_capacity(nodes);
         for nth in 0..nodes {
             let port = options.ports.get(nth).copied().unwrap_or(0);
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+            let listener = bind(port, options.socket_buffer_bytes)?;
             let address = listener.local_addr()?;
             broker.listens(nth as NodeId, &address.ip().to_string(), address.port());
             bound.push((listener, address));
@@ -187,6 +189,18 @@ impl Cluster {
     pub fn requests(&self, api: ApiKey) -> u64 {
         self.with(|broker, _| broker.requests().get(&(api as i16)).copied().unwrap_or(0))
     }
+}
+
+/// A listener on the loopback; its connections inherit the buffers.
+fn bind(port: u16, buffer_bytes: Option<u32>) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    if let Some(bytes) = buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 impl Drop for Cluster {

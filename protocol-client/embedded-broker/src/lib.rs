@@ -16,6 +16,7 @@
 pub mod core;
 
 mod cluster;
+mod endless;
 mod fetch_frame;
 mod frame;
 mod guard;
@@ -26,6 +27,7 @@ pub use cluster::Cluster;
 pub use core::faults::{Fault, FaultAction};
 pub use core::versions::Profile;
 pub use core::{NodeId, Refused, TopicSpec};
+pub use endless::EndlessTopic;
 pub use kafka_protocol::ResponseError as KafkaError;
 pub use kafka_protocol::messages::ApiKey;
 pub use options::{BrokerOptions, ClusterOptions, OnFull};

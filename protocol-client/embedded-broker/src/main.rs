@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use embedded_broker::{BrokerOptions, Cluster, ClusterOptions, OnFull, Profile, TopicSpec};
+use embedded_broker::{
+    BrokerOptions, Cluster, ClusterOptions, EndlessTopic, OnFull, Profile, TopicSpec,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -18,11 +20,15 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// A topic to create: NAME:PARTITIONS[:CONFIG=VALUE]... Can be given more than once.
-    #[arg(long = "topic", value_name = "TOPIC", value_parser = parse_topic)]
+    #[arg(long = "topic", value_name = "TOPIC", value_parser = TopicSpec::parse)]
     topics: Vec<TopicSpec>,
     /// A topic that discards what is produced: NAME:PARTITIONS. Can be given more than once.
-    #[arg(long = "null-topic", value_name = "TOPIC", value_parser = parse_topic)]
+    #[arg(long = "null-topic", value_name = "TOPIC", value_parser = TopicSpec::parse)]
     null_topics: Vec<TopicSpec>,
+    /// A topic that discards what is produced and is full of made-up records:
+    /// NAME:PARTITIONS[:batch.records=1000][:record.bytes=1024][:codec=none][:end.offset=N].
+    #[arg(long = "endless-topic", value_name = "TOPIC", value_parser = EndlessTopic::parse)]
+    endless_topics: Vec<EndlessTopic>,
     /// A config that all topics start from: CONFIG=VALUE. Can be given more than once.
     #[arg(long = "config", value_name = "CONFIG", value_parser = parse_config)]
     configs: Vec<(String, String)>,
@@ -41,6 +47,12 @@ struct Args {
     /// At the limit refuse what is produced, in place of dropping the oldest batches.
     #[arg(long)]
     refuse_when_full: bool,
+    /// Send and receive buffer of each connection, in bytes; brokers have 102400, the default is the system's.
+    #[arg(long)]
+    socket_buffer_bytes: Option<u32>,
+    /// Store compressed batches without opening them.
+    #[arg(long)]
+    keep_sealed: bool,
     /// Say on stderr why connections end.
     #[arg(long)]
     verbose: bool,
@@ -48,19 +60,6 @@ struct Args {
 
 const EXAMPLE: &str = "Example: embedded-broker --nodes 3 --port 9092 \
     --topic orders:6 --topic users:3:cleanup.policy=compact";
-
-fn parse_topic(text: &str) -> Result<TopicSpec, String> {
-    let mut parts = text.split(':');
-    let name = parts.next().unwrap_or_default();
-    let partitions = parts.next().ok_or("the number of partitions is missing: NAME:PARTITIONS")?;
-    let count = partitions.parse().map_err(|_| format!("{partitions:?} is no number"))?;
-    let mut spec = TopicSpec::new(name, count);
-    for part in parts {
-        let (name, value) = parse_config(part)?;
-        spec = spec.config(&name, &value);
-    }
-    Ok(spec)
-}
 
 fn parse_config(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no '='"))?;
@@ -101,9 +100,11 @@ async fn run(args: Args) -> Result<(), String> {
         default_configs: args.configs,
         auto_create_topics: args.auto_create,
         default_replication_factor: args.replication_factor,
+        open_compressed: !args.keep_sealed,
         ..BrokerOptions::default()
     };
-    let options = ClusterOptions { broker, ports, ..ClusterOptions::default() };
+    let socket_buffer_bytes = args.socket_buffer_bytes;
+    let options = ClusterOptions { broker, ports, socket_buffer_bytes, ..Default::default() };
     let cluster = Cluster::start(options).await.map_err(|error| format!("no port: {error}"))?;
     let null_names: Vec<String> = args.null_topics.iter().map(|spec| spec.name.clone()).collect();
     for spec in args.topics.into_iter().chain(args.null_topics) {
@@ -113,6 +114,11 @@ async fn run(args: Args) -> Result<(), String> {
     }
     for name in null_names {
         cluster.make_null(&name, None);
+    }
+    for endless in args.endless_topics {
+        let created = cluster.with(|broker, _| broker.create_endless(&endless));
+        let name = &endless.spec.name;
+        created.map_err(|(error, what)| format!("topic {name}: {error}: {what}"))?;
     }
     println!("bootstrap.servers={}", cluster.bootstrap());
     tokio::select! {

@@ -76,11 +76,19 @@ pub struct ClusterOptions {
     pub ports: Vec<u16>,
     /// Largest request, in bytes (`socket.request.max.bytes`).
     pub max_request_bytes: usize,
+    /// Send and receive buffer of each connection, in bytes; `None` leaves them to the system, brokers have
+    /// 102400 (`socket.send.buffer.bytes`, `socket.receive.buffer.bytes`).
+    pub socket_buffer_bytes: Option<u32>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { broker: BrokerOptions::default(), ports: Vec::new(), max_request_bytes: 100 << 20 }
+        Self {
+            broker: BrokerOptions::default(),
+            ports: Vec::new(),
+            max_request_bytes: 100 << 20,
+            socket_buffer_bytes: None,
+        }
     }
 }
 
