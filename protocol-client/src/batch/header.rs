@@ -104,6 +104,11 @@ impl<'a> BatchHeader<'a> {
         Ok(header)
     }
 
+    /// Views the header of a batch that was checked before and whose payload is kept elsewhere.
+    pub fn of(bytes: &'a [u8; HEADER_BYTES]) -> Self {
+        Self { bytes }
+    }
+
     field! {
         /// Offset of the batch's first record (or of the record that stood there before compaction).
         base_offset: i64, 0, 8
