@@ -1,0 +1,24 @@
+//! Why the engine cannot start or go on, by who must act.
+
+use thiserror::Error;
+
+/// An error that ends the engine. What a retry can mend never becomes one.
+#[derive(Debug, Clone, Error)]
+pub enum EngineError {
+    /// The system refuses something that the engine cannot do without.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: String,
+    },
+    /// A cluster refuses us, and will go on refusing until somebody acts.
+    #[error("cluster {cluster}: {what}")]
+    Refused {
+        /// The cluster's alias.
+        cluster: String,
+        /// What it said and what to do.
+        what: String,
+    },
+}

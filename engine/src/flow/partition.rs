@@ -1,0 +1,513 @@
+//! One partition on its way from source to target: the queue of fetched batches, the window of sent ones, and what to do
+//! when either side misbehaves.
+//!
+//! Inputs are the `on_*` methods; outputs are [`PartitionFlow::want`], [`PartitionFlow::can_send`],
+//! [`PartitionFlow::send`] and the notes put into the [`Cx`]. The source half and the target half go through their
+//! troubles independently of each other.
+
+use std::time::Duration;
+
+use protocol_client::batch::TxnFilter;
+use protocol_client::conn::fetch_session::Want;
+use protocol_client::wire::error_code::{ErrorCode, RetryClass};
+use protocol_client::wire::fetch::FetchedPartition;
+
+use super::event::{Failure, Happening, LogRange, NodeId, PartitionSpec, Start};
+use super::frames::{FrameKey, Frames};
+use super::link::backoff;
+use super::outgoing::Outgoing;
+use super::queue::Queue;
+use super::settings::{GapPolicy, ShardSettings};
+use super::target_side::{Delivered, Outcome, Phase, Step, TargetSide};
+use crate::model::{Moment, Side};
+
+/// How often a damaged batch is fetched again before the partition stops.
+const DAMAGED_RETRIES: u32 = 3;
+/// How long a trouble may last before people hear of it.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// What a partition may use and say while it handles an input.
+pub(super) struct Cx<'a> {
+    pub(super) now: Moment,
+    pub(super) settings: &'a ShardSettings,
+    pub(super) frames: &'a mut Frames,
+    pub(super) rng: &'a mut fastrand::Rng,
+    pub(super) notes: &'a mut Vec<Note>,
+}
+
+/// What a partition asks of its shard.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Note {
+    AskSourceRange,
+    AskTargetEnd,
+    RefreshMetadata(Side),
+    WakeAt(Moment),
+    Tell(Happening),
+}
+
+/// Where a broker leads a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: NodeId,
+    pub(super) epoch: i32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SourceState {
+    /// The log's range is being asked for, to find the start or to understand an offset out of range.
+    Asking,
+    Ready,
+    Backoff(Moment),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Run {
+    Active,
+    Paused,
+    Failed,
+}
+
+/// State of a partition as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartitionState {
+    /// The position or the target's end is being looked up.
+    Starting,
+    /// Records flow.
+    Running,
+    /// An unclear outcome is being settled, or a broker is away.
+    Retrying,
+    /// Paused by a command.
+    Paused,
+    /// Stopped by an error; the others go on.
+    Failed,
+}
+
+#[derive(Debug)]
+pub(super) struct PartitionFlow {
+    pub(super) spec: PartitionSpec,
+    pub(super) source_leader: Option<Leader>,
+    pub(super) target_leader: Option<Leader>,
+    run: Run,
+    source: SourceState,
+    target: TargetSide,
+    target_retry_at: Option<Moment>,
+    queue: Queue,
+    fetch_offset: i64,
+    high_watermark: i64,
+    failures: [u32; 2],
+    trouble_since: Option<Moment>,
+    told_trouble: bool,
+    damaged: u32,
+    /// The lane to the target is away or does not answer.
+    stalled: bool,
+}
+
+impl PartitionFlow {
+    pub(super) fn new(spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
+        let (source, fetch_offset) = match spec.start {
+            Start::At(offset) => (SourceState::Ready, offset),
+            Start::Earliest | Start::Latest => {
+                cx.notes.push(Note::AskSourceRange);
+                (SourceState::Asking, 0)
+            }
+        };
+        cx.notes.push(Note::AskTargetEnd);
+        Self {
+            spec,
+            source_leader: None,
+            target_leader: None,
+            run: Run::Active,
+            source,
+            target: TargetSide::new(),
+            target_retry_at: None,
+            queue: Queue::default(),
+            fetch_offset,
+            high_watermark: -1,
+            failures: [0; 2],
+            trouble_since: None,
+            told_trouble: false,
+            damaged: 0,
+            stalled: false,
+        }
+    }
+
+    /// Next source offset that is not known to be at the target: what a restart begins with. `None` before it is known.
+    pub(super) fn position(&self) -> Option<i64> {
+        let known = matches!(self.spec.start, Start::At(_));
+        known.then(|| {
+            self.target
+                .first_offset()
+                .or_else(|| self.queue.first_offset())
+                .unwrap_or(self.fetch_offset)
+        })
+    }
+
+    /// The target offset behind everything delivered, once known.
+    pub(super) fn target_next(&self) -> Option<i64> {
+        self.target.target_next()
+    }
+
+    pub(super) fn delivered(&self) -> Delivered {
+        self.target.delivered()
+    }
+
+    pub(super) fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    pub(super) fn state(&self) -> PartitionState {
+        match self.run {
+            Run::Paused => PartitionState::Paused,
+            Run::Failed => PartitionState::Failed,
+            Run::Active
+                if self.target.target_next().is_none() || self.source == SourceState::Asking =>
+            {
+                PartitionState::Starting
+            }
+            Run::Active
+                if self.target.phase() == Phase::Ready && self.source == SourceState::Ready =>
+            {
+                PartitionState::Running
+            }
+            Run::Active => PartitionState::Retrying,
+        }
+    }
+
+    /// What to ask the source for, if anything.
+    pub(super) fn want(&self, settings: &ShardSettings) -> Option<Want> {
+        let takes = self.run == Run::Active
+            && self.source == SourceState::Ready
+            && self.target.phase() != Phase::Backoff
+            && self.target_leader.is_some()
+            && !self.stalled
+            && self.queue.bytes() < settings.queue_limit_bytes();
+        takes.then(|| Want {
+            offset: self.fetch_offset,
+            leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
+            last_fetched_epoch: -1,
+            max_bytes: settings.fetch_partition_max_bytes,
+        })
+    }
+
+    /// Whether a batch could go out now.
+    pub(super) fn can_send(&self) -> bool {
+        self.run != Run::Failed
+            && (self.target.has_unsent() || (self.target.has_room() && !self.queue.is_empty()))
+    }
+
+    /// Nothing is on the way to the target.
+    pub(super) fn is_drained(&self) -> bool {
+        self.run == Run::Failed || self.target.phase() == Phase::Backoff || self.target.is_empty()
+    }
+
+    /// The next batch for the wire.
+    pub(super) fn send(&mut self, producer: (i64, i16), cx: &mut Cx<'_>) -> Option<&Outgoing> {
+        if self.run == Run::Failed {
+            return None;
+        }
+        if !self.target.has_unsent() {
+            if !self.target.has_room() {
+                return None;
+            }
+            let pushed = match self.queue.next(&self.spec.limits, cx.settings.batches, cx.frames) {
+                Ok(None) => return None,
+                Ok(Some(draft)) => self.target.push(draft, producer),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = pushed {
+                self.fail(Failure::Batch(error.to_string()), cx);
+                return None;
+            }
+        }
+        self.target.send_next()
+    }
+
+    /// One partition's part of a fetch answer.
+    pub(super) fn on_fetched(
+        &mut self,
+        asked: i64,
+        answer: &FetchedPartition,
+        frame: FrameKey,
+        cx: &mut Cx<'_>,
+    ) {
+        if asked != self.fetch_offset
+            || self.run == Run::Failed
+            || self.source != SourceState::Ready
+        {
+            return;
+        }
+        if answer.error != ErrorCode::NONE {
+            self.on_fetch_error(answer.error, cx);
+            return;
+        }
+        self.high_watermark = answer.high_watermark;
+        self.worked(Side::Source, cx);
+        let mut filter = TxnFilter::new(answer.aborted.clone());
+        let accepted = self.queue.accept(
+            &answer.records,
+            self.fetch_offset,
+            &mut filter,
+            &self.spec.limits,
+            cx.frames,
+            frame,
+        );
+        match accepted {
+            Ok(next) => self.fetch_offset = next,
+            Err((next, error)) => {
+                self.fetch_offset = next;
+                self.damaged_batch(&error.to_string(), cx);
+            }
+        }
+    }
+
+    /// What the source's log holds.
+    pub(super) fn on_source_range(&mut self, range: Result<LogRange, ErrorCode>, cx: &mut Cx<'_>) {
+        if self.source != SourceState::Asking || self.run == Run::Failed {
+            return;
+        }
+        let range = match range {
+            Ok(range) => range,
+            Err(error) => return self.trouble(Side::Source, error, cx),
+        };
+        self.source = SourceState::Ready;
+        self.high_watermark = range.latest;
+        match self.spec.start {
+            Start::Earliest => self.fetch_offset = range.earliest,
+            Start::Latest => self.fetch_offset = range.latest,
+            Start::At(_) => self.on_out_of_range(range, cx),
+        }
+        // From here on the partition goes by its position.
+        self.spec.start = Start::At(self.fetch_offset);
+    }
+
+    /// The end of the target's log.
+    pub(super) fn on_target_end(&mut self, end: Result<i64, ErrorCode>, cx: &mut Cx<'_>) {
+        let first = match self.target.phase() {
+            Phase::Asking => true,
+            Phase::Comparing => false,
+            _ => return,
+        };
+        match end {
+            Ok(end) => {
+                let step = self.target.on_end(end, cx.frames);
+                if first {
+                    let source_offset = self.fetch_offset;
+                    cx.notes
+                        .push(Note::Tell(Happening::Started { source_offset, target_end: end }));
+                }
+                self.take(step, cx);
+            }
+            Err(error) => self.take(Step::AskLater(error), cx),
+        }
+    }
+
+    /// The target answered for one batch.
+    pub(super) fn on_produced(&mut self, base_sequence: i32, outcome: Outcome, cx: &mut Cx<'_>) {
+        match outcome {
+            Ok(_) => self.worked(Side::Target, cx),
+            Err(error) => {
+                if error.class() == RetryClass::RefreshMetadata {
+                    cx.notes.push(Note::RefreshMetadata(Side::Target));
+                }
+            }
+        }
+        let step = self.target.on_answer(base_sequence, outcome, cx.frames);
+        self.take(step, cx);
+    }
+
+    /// The connection to the target's leader is gone.
+    pub(super) fn on_lane_lost(&mut self, cx: &mut Cx<'_>) {
+        let step = self.target.on_lane_lost();
+        self.take(step, cx);
+    }
+
+    /// A wait is over.
+    pub(super) fn on_deadline(&mut self, cx: &mut Cx<'_>) {
+        if self.run == Run::Failed {
+            return;
+        }
+        if matches!(self.source, SourceState::Backoff(at) if at <= cx.now) {
+            self.source = SourceState::Ready;
+            if !matches!(self.spec.start, Start::At(_)) {
+                self.ask_source(cx);
+            }
+        }
+        if self.target_retry_at.is_some_and(|at| at <= cx.now) {
+            self.target_retry_at = None;
+            let known = self.target.target_next().is_some();
+            self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
+            cx.notes.push(Note::AskTargetEnd);
+        }
+    }
+
+    /// The lane to the target came or went. What waits for a lane that is away would pin the frames of others: it is
+    /// dropped and fetched again when the lane is back.
+    pub(super) fn set_stalled(&mut self, stalled: bool, frames: &mut Frames) {
+        self.stalled = stalled;
+        if stalled {
+            self.rewind(frames);
+            self.target.unpin(frames);
+        }
+    }
+
+    /// Nothing new is sent any more; what is under way is awaited.
+    pub(super) fn drain(&mut self, frames: &mut Frames) {
+        self.rewind(frames);
+    }
+
+    pub(super) fn pause(&mut self) {
+        if self.run == Run::Active {
+            self.run = Run::Paused;
+        }
+    }
+
+    /// Goes on after a pause or a failure, from the position.
+    pub(super) fn resume(&mut self, cx: &mut Cx<'_>) {
+        if self.run == Run::Failed {
+            self.source = SourceState::Ready;
+            if !matches!(self.spec.start, Start::At(_)) {
+                self.ask_source(cx);
+            }
+            let known = self.target.target_next().is_some();
+            self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
+            cx.notes.push(Note::AskTargetEnd);
+        }
+        self.run = Run::Active;
+        self.damaged = 0;
+    }
+
+    /// Lets go of all memory and goes back to the position.
+    pub(super) fn clear(&mut self, frames: &mut Frames) {
+        self.fetch_offset = self.position().unwrap_or(self.fetch_offset);
+        self.queue.clear(frames);
+        self.target.clear(frames);
+    }
+
+    fn on_fetch_error(&mut self, error: ErrorCode, cx: &mut Cx<'_>) {
+        match error {
+            ErrorCode::OFFSET_OUT_OF_RANGE => self.ask_source(cx),
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                self.fail(Failure::Denied(Side::Source, error), cx)
+            }
+            _ => self.trouble(Side::Source, error, cx),
+        }
+    }
+
+    fn ask_source(&mut self, cx: &mut Cx<'_>) {
+        self.source = SourceState::Asking;
+        cx.notes.push(Note::AskSourceRange);
+    }
+
+    fn on_out_of_range(&mut self, range: LogRange, cx: &mut Cx<'_>) {
+        let position = self.fetch_offset;
+        if position > range.latest {
+            return self.fail(Failure::SourceShrank { position, range }, cx);
+        }
+        if position >= range.earliest {
+            return;
+        }
+        let (from, to) = (position, range.earliest);
+        if cx.settings.on_gap == GapPolicy::Fail {
+            return self.fail(Failure::Gap { from, to }, cx);
+        }
+        self.fetch_offset = to;
+        cx.notes.push(Note::Tell(Happening::Gap { from, to }));
+    }
+
+    fn take(&mut self, step: Step, cx: &mut Cx<'_>) {
+        match step {
+            Step::Nothing => {}
+            Step::AskEnd => cx.notes.push(Note::AskTargetEnd),
+            Step::AskLater(error) if error == ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                self.fail(Failure::Denied(Side::Target, error), cx);
+            }
+            Step::AskLater(error) => self.trouble(Side::Target, error, cx),
+            Step::Settled { may_repeat } => {
+                self.worked(Side::Target, cx);
+                if may_repeat > 0 {
+                    cx.notes.push(Note::Tell(Happening::MayRepeat { records: may_repeat }));
+                }
+            }
+            Step::Refused { source_offset, error } => {
+                self.fail(Failure::Refused { source_offset, error, message: None }, cx);
+            }
+            Step::Damaged => {
+                self.clear(cx.frames);
+                self.target.set_phase(Phase::Ready);
+                self.damaged_batch("the target finds its checksum wrong", cx);
+            }
+            Step::TargetShrank { expected, end } => self.fail(
+                Failure::Batch(format!(
+                    "the target's log ends at offset {end} but {expected} was acknowledged: it was truncated or recreated"
+                )),
+                cx,
+            ),
+        }
+    }
+
+    /// A damaged batch may be whole at the next fetch; if not, the partition stops.
+    fn damaged_batch(&mut self, what: &str, cx: &mut Cx<'_>) {
+        self.damaged += 1;
+        if self.damaged > DAMAGED_RETRIES {
+            let offset = self.fetch_offset;
+            let message =
+                format!("the batch at source offset {offset} is damaged at the source: {what}");
+            return self.fail(Failure::Batch(message), cx);
+        }
+        self.trouble(Side::Source, ErrorCode::CORRUPT_MESSAGE, cx);
+    }
+
+    /// Waits before the next attempt; what is queued for a target that is away is fetched again later.
+    fn trouble(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
+        let failures = &mut self.failures[side as usize];
+        let until = cx.now + backoff(*failures, cx.rng);
+        *failures = failures.saturating_add(1);
+        match side {
+            Side::Source => self.source = SourceState::Backoff(until),
+            Side::Target => {
+                self.target.set_phase(Phase::Backoff);
+                self.target_retry_at = Some(until);
+                self.rewind(cx.frames);
+                self.target.unpin(cx.frames);
+            }
+        }
+        cx.notes.push(Note::WakeAt(until));
+        cx.notes.push(Note::RefreshMetadata(side));
+        let since = *self.trouble_since.get_or_insert(cx.now);
+        if !self.told_trouble && cx.now - since >= QUIET {
+            self.told_trouble = true;
+            cx.notes.push(Note::Tell(match side {
+                Side::Source => Happening::SourceAway(error),
+                Side::Target => Happening::TargetAway(error),
+            }));
+        }
+    }
+
+    fn worked(&mut self, side: Side, cx: &mut Cx<'_>) {
+        self.failures[side as usize] = 0;
+        if side == Side::Target {
+            self.damaged = 0;
+        }
+        if self.failures == [0; 2]
+            && self.trouble_since.take().is_some()
+            && std::mem::take(&mut self.told_trouble)
+        {
+            cx.notes.push(Note::Tell(Happening::Recovered));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, cx: &mut Cx<'_>) {
+        if self.run == Run::Failed {
+            return;
+        }
+        self.run = Run::Failed;
+        self.clear(cx.frames);
+        cx.notes.push(Note::Tell(Happening::Failed(failure)));
+    }
+
+    /// Forgets what is queued: it will be fetched again.
+    fn rewind(&mut self, frames: &mut Frames) {
+        self.fetch_offset = self.queue.first_offset().unwrap_or(self.fetch_offset);
+        self.queue.clear(frames);
+    }
+}

@@ -1,0 +1,105 @@
+//! A produce lane: one connection to one target broker, the partitions that have something for it, and the requests
+//! under way. A partition stays on one lane; a request takes all that waits, one batch per partition.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::event::PartitionKey;
+use super::link::Link;
+use crate::model::Moment;
+
+/// Requests that may be under way on one connection. The broker handles them one by one; the next ones wait in the
+/// kernel's buffers and spare the round trip.
+const REQUESTS_UNDER_WAY: usize = 5;
+
+/// How long an answer may take before the lane's partitions stop pinning memory for it.
+const STALL: Duration = Duration::from_secs(5);
+
+/// A batch that a request carries: whose it is and its sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) key: PartitionKey,
+    pub(super) base_sequence: i32,
+}
+
+/// Produce lane towards one broker.
+#[derive(Debug)]
+pub(super) struct ProduceLane {
+    pub(super) link: Link,
+    ready: VecDeque<PartitionKey>,
+    under_way: BTreeMap<u64, Request>,
+    stalled: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    sent_at: Moment,
+    carried: Vec<Carried>,
+}
+
+impl ProduceLane {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            link: Link::new(now),
+            ready: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            stalled: false,
+        }
+    }
+
+    /// A partition has something to send; call once until [`ProduceLane::take_ready`] has given it out.
+    pub(super) fn push_ready(&mut self, key: PartitionKey) {
+        self.ready.push_back(key);
+    }
+
+    /// Takes a partition out of the list.
+    pub(super) fn drop_ready(&mut self, key: PartitionKey) {
+        self.ready.retain(|waiting| *waiting != key);
+    }
+
+    /// Whether a request may be built now.
+    pub(super) fn can_send(&self) -> bool {
+        self.link.is_up() && self.under_way.len() < REQUESTS_UNDER_WAY && !self.ready.is_empty()
+    }
+
+    /// How many partitions wait at present.
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The partition that has waited longest.
+    pub(super) fn take_ready(&mut self) -> Option<PartitionKey> {
+        self.ready.pop_front()
+    }
+
+    /// A request went out.
+    pub(super) fn sent(&mut self, now: Moment, request: u64, carried: Vec<Carried>) {
+        self.under_way.insert(request, Request { sent_at: now, carried });
+    }
+
+    /// A request was answered: what it carried.
+    pub(super) fn answered(&mut self, request: u64) -> Option<Vec<Carried>> {
+        self.under_way.remove(&request).map(|request| request.carried)
+    }
+
+    /// The connection is gone: everything that was under way.
+    pub(super) fn lose(&mut self) -> Vec<PartitionKey> {
+        let under_way = std::mem::take(&mut self.under_way);
+        under_way
+            .into_values()
+            .flat_map(|request| request.carried)
+            .map(|carried| carried.key)
+            .collect()
+    }
+
+    /// When the oldest request has waited too long, unless the lane is stalled already.
+    pub(super) fn stall_at(&self) -> Option<Moment> {
+        let oldest = self.under_way.first_key_value()?.1.sent_at;
+        (!self.stalled).then(|| oldest + STALL)
+    }
+
+    /// Sets whether the lane's partitions hold back; `true` when that is new.
+    pub(super) fn set_stalled(&mut self, stalled: bool) -> bool {
+        std::mem::replace(&mut self.stalled, stalled) != stalled
+    }
+}

@@ -1,0 +1,206 @@
+//! Batches of one partition that were fetched and wait to be sent.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use protocol_client::batch::decide::{MERGED_BATCH_BYTES, SMALL_BATCH_BYTES};
+use protocol_client::batch::merge::{can_merge, merge};
+use protocol_client::batch::rewrite::{RebuildOptions, rewrite};
+use protocol_client::batch::{
+    self, BatchError, Context, Decision, Entry, Rebuilt, TxnFilter, decide,
+};
+
+use super::frames::{Charge, FrameKey, Frames};
+use super::outgoing::Draft;
+use super::settings::{BatchMode, TargetLimits};
+
+/// Most that the records of one batch may be when decompressed, in bytes.
+const MAX_OPEN_BYTES: usize = 128 << 20;
+
+/// Fetched batches in source order, with what has to be done to each.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Contiguous, because a run of them is merged in place.
+    entries: VecDeque<Entry>,
+    /// One for each entry.
+    plans: VecDeque<Plan>,
+    rebuilt: VecDeque<Draft>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Plan {
+    charge: Charge,
+    source_first: i64,
+    rewrite: bool,
+}
+
+impl Queue {
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.plans.is_empty() && self.rebuilt.is_empty()
+    }
+
+    /// First source offset that waits.
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        let rebuilt = self.rebuilt.front().map(|draft| draft.source_first);
+        rebuilt.or_else(|| self.plans.front().map(|plan| plan.source_first))
+    }
+
+    /// Takes in one partition's part of an answer; answers the next offset to fetch.
+    ///
+    /// # Errors
+    /// Bytes that are no batches, with the offset behind what came before them, which is kept.
+    pub(super) fn accept(
+        &mut self,
+        records: &Bytes,
+        fetch_offset: i64,
+        filter: &mut TxnFilter,
+        limits: &TargetLimits,
+        frames: &mut Frames,
+        frame: FrameKey,
+    ) -> Result<i64, (i64, BatchError)> {
+        let mut next = fetch_offset;
+        for entry in batch::walk(records) {
+            let entry = entry.map_err(|error| (next, error))?;
+            let verdict = filter.judge(&entry).map_err(|error| (next, error))?;
+            let context = Context {
+                fetch_offset: next,
+                max_message_bytes: limits.max_message_bytes,
+                append_time: limits.append_time(),
+                verdict,
+            };
+            let rewrite = match decide(&entry, &context) {
+                Decision::Drop(_) => None,
+                Decision::Seal => Some(false),
+                Decision::Rewrite(_) => Some(true),
+            };
+            let behind = entry.next_offset().max(next);
+            if let Some(rewrite) = rewrite
+                && entry.next_offset() > next
+            {
+                self.bytes += entry.bytes().len();
+                let source_first = entry.base_offset().max(next);
+                self.plans.push_back(Plan { charge: frames.share(frame), source_first, rewrite });
+                self.entries.push_back(entry);
+            }
+            next = behind;
+        }
+        Ok(next)
+    }
+
+    /// The next batch to send: sealed, merged from a run of small ones, or rewritten.
+    ///
+    /// # Errors
+    /// The batch cannot be forwarded; it stays at the head of the queue.
+    pub(super) fn next(
+        &mut self,
+        limits: &TargetLimits,
+        mode: BatchMode,
+        frames: &mut Frames,
+    ) -> Result<Option<Draft>, BatchError> {
+        loop {
+            if let Some(draft) = self.rebuilt.pop_front() {
+                self.bytes = self.bytes.saturating_sub(draft.bytes.len());
+                return Ok(Some(draft));
+            }
+            let Some(plan) = self.plans.front() else { return Ok(None) };
+            let (source_first, is_rewrite) = (plan.source_first, plan.rewrite);
+            let options = RebuildOptions {
+                start_offset: source_first,
+                append_time: limits.append_time(),
+                max_message_bytes: limits.max_message_bytes,
+                max_open_bytes: MAX_OPEN_BYTES,
+            };
+            if mode == BatchMode::Auto && self.merge_run(&options, frames)? {
+                continue;
+            }
+            if !is_rewrite {
+                return Ok(self.pop().map(|(entry, charge)| Draft {
+                    source_first,
+                    bytes: entry.bytes().clone(),
+                    charge,
+                }));
+            }
+            if let Some(entry) = self.entries.front() {
+                let rebuilt = rewrite(entry, &options)?;
+                self.replace(1, rebuilt, frames);
+            }
+        }
+    }
+
+    /// Forgets everything that waits.
+    pub(super) fn clear(&mut self, frames: &mut Frames) {
+        self.entries.clear();
+        let charges = self.plans.drain(..).map(|plan| plan.charge);
+        charges
+            .chain(self.rebuilt.drain(..).map(|draft| draft.charge))
+            .for_each(|charge| frames.release(charge));
+        self.bytes = 0;
+    }
+
+    /// Merges the run of small batches at the head; `false` when the head goes alone.
+    fn merge_run(
+        &mut self,
+        options: &RebuildOptions,
+        frames: &mut Frames,
+    ) -> Result<bool, BatchError> {
+        let run = self.run_length(options.max_message_bytes);
+        if run < 2 {
+            return Ok(false);
+        }
+        let Some(merged) = merge(&self.entries.make_contiguous()[..run], options)? else {
+            return Ok(false);
+        };
+        self.replace(merged.entry_count, vec![merged.batch], frames);
+        Ok(true)
+    }
+
+    /// How many small batches at the head could stand in one.
+    fn run_length(&self, max_message_bytes: usize) -> usize {
+        let limit_bytes = MERGED_BATCH_BYTES.min(max_message_bytes);
+        let mut bytes = 0;
+        let mut run = 0;
+        let mut previous: Option<&Entry> = None;
+        for entry in &self.entries {
+            let entry_bytes = entry.bytes().len();
+            bytes += entry_bytes;
+            let fits = previous.is_none_or(|previous| can_merge(previous, entry));
+            if entry_bytes >= SMALL_BATCH_BYTES || bytes > limit_bytes || !fits {
+                break;
+            }
+            run += 1;
+            previous = Some(entry);
+        }
+        run
+    }
+
+    /// Puts what was built in the place of the first `count` entries.
+    fn replace(&mut self, count: usize, rebuilt: Vec<Rebuilt>, frames: &mut Frames) {
+        for _ in 0..count {
+            if let Some((_, charge)) = self.pop() {
+                frames.release(charge);
+            }
+        }
+        for batch in rebuilt {
+            let Some(first) = batch.runs.first() else { continue };
+            let charge = frames.own(batch.bytes.len());
+            self.bytes += batch.bytes.len();
+            self.rebuilt.push_back(Draft {
+                source_first: first.source_first,
+                bytes: batch.bytes,
+                charge,
+            });
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Entry, Charge)> {
+        let (entry, plan) = self.entries.pop_front().zip(self.plans.pop_front())?;
+        self.bytes = self.bytes.saturating_sub(entry.bytes().len());
+        Some((entry, plan.charge))
+    }
+}

@@ -1,0 +1,102 @@
+//! What the data plane may be told: sizes, limits, policies.
+
+use protocol_client::batch::AppendTime;
+use protocol_client::wire::fetch::Isolation;
+
+/// Whether small neighbors are merged into larger batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BatchMode {
+    /// Large batches are forwarded sealed, runs of small ones are merged.
+    #[default]
+    Auto,
+    /// Every batch that a broker accepts as it is goes as it is.
+    Sealed,
+}
+
+/// What happens when records are gone at the source before they could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GapPolicy {
+    /// Report the lost range and go on behind it.
+    #[default]
+    Continue,
+    /// Report the lost range and stop the partition.
+    Fail,
+}
+
+/// Settings of one shard, the same for all its partitions.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// Sealed only, or merging.
+    pub batches: BatchMode,
+    /// What to do about records that the source no longer has.
+    pub on_gap: GapPolicy,
+    /// Whether the source is read with `read_committed`.
+    pub isolation: Isolation,
+    /// This shard's share of the memory budget, in bytes.
+    pub budget_bytes: usize,
+    /// Upper bound of one fetch answer, in bytes.
+    pub fetch_max_bytes: i32,
+    /// Upper bound of one partition's part of a fetch answer, in bytes.
+    pub fetch_partition_max_bytes: i32,
+    /// How long a broker may hold an empty fetch, in milliseconds.
+    pub fetch_max_wait_ms: i32,
+    /// How many bytes end that wait.
+    pub fetch_min_bytes: i32,
+    /// The rack of this replicator (KIP-392), or empty.
+    pub rack: String,
+    /// Upper bound of one produce request, in bytes.
+    pub produce_max_bytes: usize,
+    /// How long the target may take to replicate a batch, in milliseconds.
+    pub produce_timeout_ms: i32,
+    /// Wall clock at moment zero, in milliseconds since 1970.
+    pub wall_start_ms: i64,
+}
+
+impl Default for ShardSettings {
+    fn default() -> Self {
+        Self {
+            batches: BatchMode::Auto,
+            on_gap: GapPolicy::Continue,
+            isolation: Isolation::ReadUncommitted,
+            budget_bytes: 64 << 20,
+            fetch_max_bytes: 8 << 20,
+            fetch_partition_max_bytes: 1 << 20,
+            fetch_max_wait_ms: 500,
+            fetch_min_bytes: 1,
+            rack: String::new(),
+            produce_max_bytes: 4 << 20,
+            produce_timeout_ms: 30_000,
+            wall_start_ms: 0,
+        }
+    }
+}
+
+impl ShardSettings {
+    /// How many bytes of one partition may wait before it is no longer fetched.
+    pub(super) fn queue_limit_bytes(&self) -> usize {
+        (self.budget_bytes / 8).clamp(64 << 10, 4 << 20)
+    }
+}
+
+/// What the target topic demands of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetLimits {
+    /// The topic's `max.message.bytes`.
+    pub max_message_bytes: usize,
+    /// Whether the topic stamps its own time (`message.timestamp.type=LogAppendTime`).
+    pub log_append_time: bool,
+}
+
+impl Default for TargetLimits {
+    fn default() -> Self {
+        // Kafka's default of max.message.bytes.
+        Self { max_message_bytes: 1_048_588, log_append_time: false }
+    }
+}
+
+impl TargetLimits {
+    /// Whether append times of the source must survive: a topic that stamps its own time has no use for them.
+    pub(super) fn append_time(&self) -> AppendTime {
+        if self.log_append_time { AppendTime::Release } else { AppendTime::Keep }
+    }
+}

@@ -1,0 +1,402 @@
+//! The target half of a partition: an ordered window of batches under way, and what to believe when an answer is unclear.
+//!
+//! Invariants: (a) batches leave the window from the front only, each exactly once; (b) `target_next` is the target offset
+//! behind the last batch that left, as long as nobody else writes; (c) a batch is sent again only with the same bytes and
+//! the same sequence number, or after the log's end has shown that it is not there.
+
+use std::collections::VecDeque;
+
+use protocol_client::batch::{BatchError, ProducerStamp};
+use protocol_client::wire::error_code::ErrorCode;
+
+use super::frames::Frames;
+use super::outgoing::{Answer, Draft, Outgoing};
+
+/// Batches of one partition that may be under way: the broker remembers the last five of a producer
+/// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+const WINDOW_BATCHES: usize = 5;
+
+/// How often an unclear end of the log is asked for before the worst is believed.
+const DOUBTS: u32 = 5;
+
+/// Where the target half of a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The end of the target's log is not known yet.
+    Asking,
+    /// Batches may be sent.
+    Ready,
+    /// An outcome is unclear; nothing more is sent until the answers under way have come.
+    Settling,
+    /// The end of the log is being asked for to tell what was appended.
+    Comparing,
+    /// Waiting before the end is asked for again.
+    Backoff,
+}
+
+/// What an answer or a log end leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing to do.
+    Nothing,
+    /// Ask the target for the end of its log.
+    AskEnd,
+    /// Ask again, later.
+    AskLater(ErrorCode),
+    /// The partition goes on; this many records may have been sent twice.
+    Settled {
+        /// Zero unless another writer hid what was appended.
+        may_repeat: u64,
+    },
+    /// The target refuses this batch for good.
+    Refused {
+        /// First source offset of the batch.
+        source_offset: i64,
+        /// What it said.
+        error: ErrorCode,
+    },
+    /// The batch was damaged on the way or at the source: fetch it again.
+    Damaged,
+    /// The target's log is shorter than what it acknowledged.
+    TargetShrank {
+        /// Offset behind the last acknowledged record.
+        expected: i64,
+        /// The end it has now.
+        end: i64,
+    },
+}
+
+/// A batch's answer as the broker gave it.
+pub(super) type Outcome = Result<i64, ErrorCode>;
+
+/// Totals of what left the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Delivered {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) last_timestamp_ms: i64,
+}
+
+/// The target half of a partition.
+#[derive(Debug)]
+pub(super) struct TargetSide {
+    phase: Phase,
+    window: VecDeque<Outgoing>,
+    /// How many batches of the window are on the wire or answered.
+    sent: usize,
+    target_next: Option<i64>,
+    producer: Option<(i64, i16)>,
+    next_sequence: i32,
+    /// The broker has taken a batch of this producer epoch. Until then it takes any first sequence number
+    /// (`ProducerAppendInfo`), so a second batch under way could overtake a first one that is refused.
+    established: bool,
+    /// The broker's memory of our sequence is not to be trusted any more.
+    sequence_lost: bool,
+    refused: Option<(i64, ErrorCode)>,
+    damaged: bool,
+    doubts: u32,
+    delivered: Delivered,
+}
+
+impl TargetSide {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Asking,
+            window: VecDeque::new(),
+            sent: 0,
+            target_next: None,
+            producer: None,
+            next_sequence: 0,
+            established: false,
+            sequence_lost: false,
+            refused: None,
+            damaged: false,
+            doubts: 0,
+            delivered: Delivered::default(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    pub(super) fn delivered(&self) -> Delivered {
+        self.delivered
+    }
+
+    /// The target offset behind everything delivered, once known.
+    pub(super) fn target_next(&self) -> Option<i64> {
+        self.target_next
+    }
+
+    /// First source offset that is not known to be at the target.
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.window.front().map(|batch| batch.source_first)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    /// Whether an answer is still to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.window.iter().take(self.sent).any(|batch| batch.answer == Answer::Waiting)
+    }
+
+    /// Whether a batch of the window has to be sent (again).
+    pub(super) fn has_unsent(&self) -> bool {
+        self.may_send() && self.sent < self.window.len()
+    }
+
+    /// Whether a new batch may enter the window.
+    pub(super) fn has_room(&self) -> bool {
+        self.may_send() && self.window.len() < WINDOW_BATCHES
+    }
+
+    fn may_send(&self) -> bool {
+        self.phase == Phase::Ready && (self.established || self.sent == 0)
+    }
+
+    /// Takes a new batch into the window, behind all others.
+    ///
+    /// # Errors
+    /// The draft is no version 2 batch.
+    pub(super) fn push(&mut self, draft: Draft, producer: (i64, i16)) -> Result<(), BatchError> {
+        let (producer_id, epoch) = *self.producer.get_or_insert(producer);
+        let stamp = ProducerStamp { producer_id, epoch, base_sequence: self.next_sequence };
+        let batch = Outgoing::new(draft, stamp)?;
+        self.next_sequence = sequence_after(self.next_sequence, batch.records);
+        self.window.push_back(batch);
+        Ok(())
+    }
+
+    /// The next batch to put on the wire; call only when there is one.
+    pub(super) fn send_next(&mut self) -> Option<&Outgoing> {
+        let batch = self.window.get_mut(self.sent)?;
+        batch.answer = Answer::Waiting;
+        self.sent += 1;
+        Some(batch)
+    }
+
+    /// The broker answered for the batch that starts with this sequence number.
+    pub(super) fn on_answer(
+        &mut self,
+        base_sequence: i32,
+        outcome: Outcome,
+        frames: &mut Frames,
+    ) -> Step {
+        let under_way = self.window.iter_mut().take(self.sent);
+        let Some(batch) =
+            under_way.into_iter().find(|batch| batch.stamp.base_sequence == base_sequence)
+        else {
+            return Step::Nothing;
+        };
+        match outcome {
+            Ok(base_offset) => {
+                batch.answer = Answer::Appended(base_offset);
+                self.established = true;
+            }
+            Err(error) => {
+                batch.answer = Answer::Unclear;
+                self.phase = Phase::Settling;
+                let source_offset = batch.source_first;
+                self.note(source_offset, error);
+            }
+        }
+        self.pop_answered(frames);
+        self.settle()
+    }
+
+    /// The connection that carried the window is gone: what was not answered is unclear.
+    pub(super) fn on_lane_lost(&mut self) -> Step {
+        if !self.is_waiting() {
+            return Step::Nothing;
+        }
+        for batch in self.window.iter_mut().take(self.sent) {
+            if batch.answer == Answer::Waiting {
+                batch.answer = Answer::Unclear;
+            }
+        }
+        self.phase = Phase::Settling;
+        self.settle()
+    }
+
+    /// The end of the target's log, asked for at the start or to settle an unclear outcome.
+    pub(super) fn on_end(&mut self, end: i64, frames: &mut Frames) -> Step {
+        let Some(expected) = self.target_next else {
+            self.target_next = Some(end);
+            self.phase = Phase::Ready;
+            return Step::Settled { may_repeat: 0 };
+        };
+        self.believe_later_answers(frames);
+        let expected = self.target_next.unwrap_or(expected);
+        if end < expected {
+            return self.doubt().unwrap_or(Step::TargetShrank { expected, end });
+        }
+        let appended = self.prefix_up_to(expected, end);
+        for _ in 0..appended.unwrap_or(0) {
+            self.deliver(None, frames);
+        }
+        if self.sequence_lost
+            && !self.window.is_empty()
+            && appended == Some(0)
+            && let Some(step) = self.doubt()
+        {
+            return step;
+        }
+        self.resume(appended.is_none(), end)
+    }
+
+    /// Batches that wait long must not pin the frames of their neighbors.
+    pub(super) fn unpin(&mut self, frames: &mut Frames) {
+        self.window.iter_mut().for_each(|batch| batch.unpin(frames));
+    }
+
+    /// Gives up the window: the batches will be fetched again, and take the same sequence numbers.
+    pub(super) fn clear(&mut self, frames: &mut Frames) {
+        if let Some(first) = self.window.front() {
+            self.next_sequence = first.stamp.base_sequence;
+        }
+        self.window.drain(..).for_each(|batch| batch.release(frames));
+        self.sent = 0;
+        self.damaged = false;
+        self.refused = None;
+    }
+
+    fn note(&mut self, source_offset: i64, error: ErrorCode) {
+        if error == ErrorCode::CORRUPT_MESSAGE {
+            self.damaged = true;
+        } else if is_sequence_trouble(error) {
+            self.sequence_lost = true;
+        } else if !error.class().retryable() {
+            self.refused.get_or_insert((source_offset, error));
+        }
+    }
+
+    /// Goes on when no answer is outstanding any more.
+    fn settle(&mut self) -> Step {
+        if self.phase != Phase::Settling || self.is_waiting() {
+            return Step::Nothing;
+        }
+        if let Some((source_offset, error)) = self.refused.take() {
+            return Step::Refused { source_offset, error };
+        }
+        if std::mem::take(&mut self.damaged) {
+            return Step::Damaged;
+        }
+        self.phase = Phase::Comparing;
+        Step::AskEnd
+    }
+
+    fn pop_answered(&mut self, frames: &mut Frames) {
+        while let Some(Answer::Appended(base_offset)) =
+            self.window.front().map(|batch| batch.answer)
+        {
+            self.deliver(Some(base_offset), frames);
+        }
+    }
+
+    /// A broker appends a producer's batches in order, so one that stands where it must proves those before it.
+    fn believe_later_answers(&mut self, frames: &mut Frames) {
+        let mut expected = self.target_next.unwrap_or(-1);
+        let mut proven = 0;
+        for (index, batch) in self.window.iter().enumerate() {
+            if batch.answer == Answer::Appended(expected) {
+                proven = index + 1;
+            }
+            expected += i64::from(batch.records);
+        }
+        for _ in 0..proven {
+            self.deliver(None, frames);
+        }
+    }
+
+    /// How many batches of the window end exactly at `end`; `None` when none does.
+    fn prefix_up_to(&self, expected: i64, end: i64) -> Option<usize> {
+        let mut at = expected;
+        if at == end {
+            return Some(0);
+        }
+        for (index, batch) in self.window.iter().take(self.sent).enumerate() {
+            at += i64::from(batch.records);
+            if at == end {
+                return Some(index + 1);
+            }
+        }
+        None
+    }
+
+    fn deliver(&mut self, base_offset: Option<i64>, frames: &mut Frames) {
+        let Some(batch) = self.window.pop_front() else { return };
+        self.sent = self.sent.saturating_sub(1);
+        let base = base_offset.or(self.target_next);
+        self.target_next = base.map(|base| base + i64::from(batch.records));
+        self.delivered.records += u64::from(batch.records);
+        self.delivered.bytes += batch.wire_bytes() as u64;
+        self.delivered.last_timestamp_ms = batch.max_timestamp_ms;
+        self.doubts = 0;
+        batch.release(frames);
+    }
+
+    /// A new leader may show an end that lags behind for a moment: ask again before believing it.
+    fn doubt(&mut self) -> Option<Step> {
+        self.doubts += 1;
+        (self.doubts <= DOUBTS).then(|| {
+            self.phase = Phase::Backoff;
+            Step::AskLater(ErrorCode::OFFSET_NOT_AVAILABLE)
+        })
+    }
+
+    /// Sends what is left again: same bytes, same sequence numbers, unless the broker forgot the sequence.
+    fn resume(&mut self, foreign: bool, end: i64) -> Step {
+        let mut may_repeat = 0;
+        if self.sequence_lost {
+            self.sequence_lost = false;
+            if foreign {
+                may_repeat = self.window.iter().map(|batch| u64::from(batch.records)).sum();
+            }
+            self.start_new_epoch();
+        }
+        if foreign && self.window.is_empty() {
+            self.target_next = Some(end);
+        }
+        self.sent = 0;
+        self.doubts = 0;
+        self.phase = Phase::Ready;
+        Step::Settled { may_repeat }
+    }
+
+    /// An idempotent producer without transactional id bumps its epoch by itself; its sequence starts at zero again
+    /// (`ProducerAppendInfo`).
+    fn start_new_epoch(&mut self) {
+        let Some((producer_id, epoch)) = self.producer else { return };
+        let epoch = epoch.saturating_add(1);
+        self.established = false;
+        self.producer = Some((producer_id, epoch));
+        let mut base_sequence = 0;
+        for batch in &mut self.window {
+            batch.stamp_again(ProducerStamp { producer_id, epoch, base_sequence });
+            base_sequence = sequence_after(base_sequence, batch.records);
+        }
+        self.next_sequence = base_sequence;
+    }
+}
+
+/// Sequence numbers run from 0 to 2^31-1 and start again (`DefaultRecordBatch.incrementSequence`).
+fn sequence_after(base_sequence: i32, records: u32) -> i32 {
+    ((i64::from(base_sequence) + i64::from(records)) & i64::from(i32::MAX)) as i32
+}
+
+fn is_sequence_trouble(error: ErrorCode) -> bool {
+    [
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::UNKNOWN_PRODUCER_ID,
+        ErrorCode::INVALID_PRODUCER_ID_MAPPING,
+    ]
+    .contains(&error)
+}
