@@ -1,6 +1,16 @@
-//! Replication between Kafka clusters: configuration, policies, records, plans.
+//! Replication between Kafka clusters: configuration, policies, plans, and the engine that carries them out.
+//!
+//! - [`config`], [`policy`], [`discovery`]: what shall be replicated, under which names. Pure.
+//! - [`flow`]: the data plane as machines. Pure.
+//! - [`records`], [`positions`]: MirrorMaker 2's own records, and where replication stands.
+//! - [`runtime`]: threads, connections and timers that carry all of it out.
 
 pub mod config;
 pub mod discovery;
+pub mod error;
+pub mod flow;
+pub mod model;
 pub mod policy;
+pub mod positions;
 pub mod records;
+pub mod runtime;

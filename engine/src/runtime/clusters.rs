@@ -1,0 +1,111 @@
+//! From a flow's configuration to the clients and settings that its parts use.
+
+use std::sync::Arc;
+
+use protocol_client::BrokerAddress;
+use protocol_client::client::{Client, ClientOptions};
+use protocol_client::cluster::Backoff;
+use protocol_client::net::ConnectionOptions;
+use protocol_client::wire::fetch::Isolation;
+
+use super::clock::Clock;
+use crate::config::{self, ClusterConfig, ConnectionConfig, FlowConfig, IsolationLevel};
+use crate::flow::settings::{BatchMode, GapPolicy, ShardSettings};
+
+/// The clients of a flow, and how its data connections are opened.
+#[derive(Debug, Clone)]
+pub(super) struct FlowClients {
+    pub(super) source: Client,
+    pub(super) target: Client,
+    pub(super) source_options: Arc<ConnectionOptions>,
+    pub(super) target_options: Arc<ConnectionOptions>,
+}
+
+/// Clients for both clusters; they have not talked to anybody yet.
+pub(super) fn clients(config: &FlowConfig) -> FlowClients {
+    let source = &config.consumer.connection;
+    let target = &config.producer.connection;
+    FlowClients {
+        source: client(config, &config.source, source, "replication-source-admin"),
+        target: client(config, &config.target, target, "replication-target-admin"),
+        source_options: Arc::new(options(config, source, "replication-consumer")),
+        target_options: Arc::new(options(config, target, "replication-producer")),
+    }
+}
+
+/// The settings of each of the flow's shards.
+pub(super) fn shard_settings(
+    config: &FlowConfig,
+    budget_bytes: usize,
+    clock: Clock,
+) -> ShardSettings {
+    let defaults = ShardSettings::default();
+    let consumer = &config.consumer;
+    ShardSettings {
+        batches: match config.batches {
+            config::BatchMode::Auto => BatchMode::Auto,
+            config::BatchMode::Sealed => BatchMode::Sealed,
+        },
+        on_gap: match config.on_gap {
+            config::GapPolicy::Continue => GapPolicy::Continue,
+            config::GapPolicy::Fail => GapPolicy::Fail,
+        },
+        isolation: match consumer.isolation {
+            IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
+            IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
+        },
+        budget_bytes,
+        fetch_max_bytes: consumer.fetch_max_bytes.unwrap_or(defaults.fetch_max_bytes),
+        fetch_partition_max_bytes: consumer
+            .fetch_partition_max_bytes
+            .unwrap_or(defaults.fetch_partition_max_bytes),
+        fetch_max_wait_ms: i32::try_from(consumer.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+        fetch_min_bytes: consumer.fetch_min_bytes,
+        rack: consumer.rack.clone(),
+        produce_max_bytes: config
+            .producer
+            .max_request_bytes
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(defaults.produce_max_bytes),
+        produce_timeout_ms: i32::try_from(config.producer.connection.request_timeout.as_millis())
+            .unwrap_or(i32::MAX),
+        wall_start_ms: clock.wall_start_ms(),
+    }
+}
+
+fn client(
+    config: &FlowConfig,
+    cluster: &ClusterConfig,
+    connection: &ConnectionConfig,
+    role: &str,
+) -> Client {
+    let bootstrap = cluster
+        .bootstrap_servers
+        .iter()
+        .map(|at| BrokerAddress { host: at.host.clone(), port: at.port });
+    Client::new(ClientOptions {
+        bootstrap: bootstrap.collect(),
+        connection: options(config, connection, role),
+        metadata_max_age: connection.metadata_max_age,
+        backoff: Backoff { initial: connection.retry_backoff, max: connection.retry_backoff_max },
+        call_timeout: config.admin_timeout.min(std::time::Duration::from_secs(10)),
+    })
+}
+
+/// Connections name themselves as MirrorMaker 2's do, so that quotas and logs by client id go on working.
+fn options(config: &FlowConfig, connection: &ConnectionConfig, role: &str) -> ConnectionOptions {
+    let own = format!("{}|{}|{role}", config.id(), config.connector);
+    let client_id = match &connection.client_id {
+        Some(prefix) => format!("{prefix}|{own}"),
+        None => own,
+    };
+    ConnectionOptions {
+        client_id,
+        connect_timeout: connection.setup_timeout,
+        // The broker's own timeout comes first, so that its answer is heard.
+        request_timeout: connection.request_timeout + std::time::Duration::from_secs(5),
+        send_buffer_bytes: connection.send_buffer_bytes.map(|bytes| bytes as usize),
+        receive_buffer_bytes: connection.receive_buffer_bytes.map(|bytes| bytes as usize),
+        ..ConnectionOptions::default()
+    }
+}

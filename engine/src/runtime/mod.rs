@@ -1,0 +1,13 @@
+//! The I/O shells of the engine: threads, connections, timers. No decision about Kafka is made here that a pure machine
+//! could make.
+
+mod clock;
+mod clusters;
+mod flow_task;
+mod shard_task;
+mod supervisor;
+mod tell;
+mod threads;
+mod topics;
+
+pub use supervisor::{Engine, FlowProgress};

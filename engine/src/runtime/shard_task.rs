@@ -1,0 +1,324 @@
+//! The shell around one [`Shard`]: carries out its effects on real connections and feeds the answers back.
+//!
+//! No decision about Kafka is made here. Everything runs on one thread.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use protocol_client::ClientError;
+use protocol_client::client::{Client, ListedOffset, OffsetSpec};
+use protocol_client::cluster::metadata::Topics;
+use protocol_client::cluster::{self, ClusterView};
+use protocol_client::net::{Connection, ConnectionOptions};
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::Isolation;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::clock::Clock;
+use super::tell;
+use crate::flow::event::{Effect, Event, LaneId, LogRange, PartitionKey, PartitionSpec};
+use crate::flow::settings::ShardSettings;
+use crate::flow::shard::{Progress, Shard};
+use crate::model::{Side, TopicPartition};
+
+/// What the flow asks of a shard.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Replicate these too.
+    Add(Vec<PartitionSpec>),
+    /// Replicate these no more.
+    Remove(Vec<(Arc<str>, i32)>),
+    /// Views of source and target that know what is added next.
+    Views(Arc<ClusterView>, Arc<ClusterView>),
+    /// The target's producer id and epoch.
+    Producer(i64, i16),
+    /// How far is everything?
+    Progress(oneshot::Sender<Vec<Progress>>),
+    /// Finish what is under way; answered when nothing is.
+    Drain(oneshot::Sender<()>),
+}
+
+/// What a shard is made of.
+#[derive(Debug, Clone)]
+pub(super) struct ShardSetup {
+    /// Name of the flow, for logs.
+    pub(super) flow: Arc<str>,
+    pub(super) settings: ShardSettings,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
+    pub(super) source: Client,
+    pub(super) target: Client,
+    pub(super) source_options: Arc<ConnectionOptions>,
+    pub(super) target_options: Arc<ConnectionOptions>,
+}
+
+/// Runs a shard until its commands end.
+pub(super) async fn run(setup: ShardSetup, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let (events, mut happened) = mpsc::unbounded_channel();
+    let shard = Shard::new(setup.settings.clone(), setup.seed);
+    let mut shell =
+        Shell { shard, setup, events, lanes: HashMap::new(), effects: Vec::new(), drained: None };
+    loop {
+        let deadline = shell.shard.next_deadline().map(|at| shell.setup.clock.instant(at));
+        tokio::select! {
+            biased;
+            Some(event) = happened.recv() => {
+                shell.happened(event);
+                // Answers that came meanwhile share the next request.
+                while let Ok(event) = happened.try_recv() {
+                    shell.happened(event);
+                }
+                shell.carry_out();
+            }
+            command = commands.recv() => match command {
+                Some(command) => shell.obey(command),
+                None => break,
+            },
+            () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => shell.feed(Event::Tick),
+        }
+    }
+    for connection in shell.lanes.into_values() {
+        connection.close();
+    }
+}
+
+fn far_away() -> tokio::time::Instant {
+    tokio::time::Instant::now() + std::time::Duration::from_secs(3600)
+}
+
+/// What comes back from the tasks that wait for answers.
+enum Happened {
+    Opened(LaneId, Connection),
+    Event(Event),
+}
+
+struct Shell {
+    shard: Shard,
+    setup: ShardSetup,
+    events: mpsc::UnboundedSender<Happened>,
+    lanes: HashMap<LaneId, Connection>,
+    effects: Vec<Effect>,
+    drained: Option<oneshot::Sender<()>>,
+}
+
+impl Shell {
+    fn happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Opened(lane, connection) => {
+                self.lanes.insert(lane, connection);
+                self.take(Event::LaneUp(lane));
+            }
+            Happened::Event(event) => {
+                if let Event::LaneDown(lane) = &event
+                    && let Some(connection) = self.lanes.remove(lane)
+                {
+                    connection.close();
+                }
+                self.take(event);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(specs) => {
+                for spec in specs {
+                    self.take(Event::Add(spec));
+                }
+                self.carry_out();
+            }
+            Command::Remove(names) => {
+                for (topic, index) in names {
+                    if let Some(key) = self.shard.key_of(&topic, index) {
+                        self.feed(Event::Remove(key));
+                    }
+                }
+            }
+            Command::Views(source, target) => {
+                self.take(Event::Metadata(Side::Source, source));
+                self.feed(Event::Metadata(Side::Target, target));
+            }
+            Command::Producer(producer_id, epoch) => {
+                self.feed(Event::Producer { producer_id, epoch })
+            }
+            Command::Progress(answer) => {
+                // Whoever asked may have gone; nothing is lost then.
+                let _ = answer.send(self.shard.progress().collect());
+            }
+            Command::Drain(answer) => {
+                self.drained = Some(answer);
+                self.feed(Event::Drain);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.shard.handle(self.setup.clock.now(), event, &mut self.effects);
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.take(event);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        let mut ranges = Vec::new();
+        let mut ends = Vec::new();
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Connect(lane) => self.connect(lane),
+                Effect::Close(lane) => {
+                    if let Some(connection) = self.lanes.remove(&lane) {
+                        connection.close();
+                    }
+                }
+                Effect::Fetch(lane, request) => self.on_lane(lane, |connection| {
+                    let answer = connection.start_fetch(&request);
+                    async move { answer.await.map(|answer| Event::Fetched(lane, answer)) }
+                }),
+                Effect::Produce(lane, number, request) => self.on_lane(lane, |connection| {
+                    let answer = connection.start_produce(&request);
+                    async move { answer.await.map(|answer| Event::Produced(lane, number, answer)) }
+                }),
+                Effect::AskSourceRange(key) => ranges.push(key),
+                Effect::AskTargetEnd(key) => ends.push(key),
+                Effect::RefreshMetadata(side) => self.refresh(side),
+                Effect::Report(report) => tell::report(&self.setup.flow, &report),
+                Effect::Drained => {
+                    if let Some(answer) = self.drained.take() {
+                        let _ = answer.send(());
+                    }
+                }
+            }
+        }
+        if !ranges.is_empty() {
+            self.ask_ranges(ranges);
+        }
+        if !ends.is_empty() {
+            self.ask_ends(ends);
+        }
+    }
+
+    fn client(&self, side: Side) -> Client {
+        match side {
+            Side::Source => self.setup.source.clone(),
+            Side::Target => self.setup.target.clone(),
+        }
+    }
+
+    fn connect(&mut self, lane: LaneId) {
+        let client = self.client(lane.side);
+        let options = match lane.side {
+            Side::Source => self.setup.source_options.clone(),
+            Side::Target => self.setup.target_options.clone(),
+        };
+        let events = self.events.clone();
+        let flow = self.setup.flow.clone();
+        tokio::task::spawn_local(async move {
+            let happened = match client.connect_to(lane.node, &options).await {
+                Ok(connection) => Happened::Opened(lane, connection),
+                Err(error) => {
+                    tell::lane_failed(&flow, lane, &error);
+                    Happened::Event(Event::LaneDown(lane))
+                }
+            };
+            // The shard may have ended meanwhile.
+            let _ = events.send(happened);
+        });
+    }
+
+    /// Starts a request on a lane; requests go out in the order of these calls.
+    fn on_lane<F, T>(&mut self, lane: LaneId, start: F)
+    where
+        F: FnOnce(&Connection) -> T,
+        T: Future<Output = Result<Event, ClientError>> + 'static,
+    {
+        let events = self.events.clone();
+        let Some(connection) = self.lanes.get(&lane) else {
+            let _ = events.send(Happened::Event(Event::LaneDown(lane)));
+            return;
+        };
+        let answer = start(connection);
+        let flow = self.setup.flow.clone();
+        tokio::task::spawn_local(async move {
+            let event = answer.await.unwrap_or_else(|error| {
+                tell::lane_failed(&flow, lane, &error);
+                Event::LaneDown(lane)
+            });
+            let _ = events.send(Happened::Event(event));
+        });
+    }
+
+    fn refresh(&self, side: Side) {
+        let client = self.client(side);
+        let events = self.events.clone();
+        let flow = self.setup.flow.clone();
+        tokio::task::spawn_local(async move {
+            let event = match client.refresh(Topics::All, client.view().generation).await {
+                Ok(view) => Event::Metadata(side, view),
+                Err(error) => {
+                    tell::refresh_failed(&flow, side, &error);
+                    Event::MetadataFailed(side)
+                }
+            };
+            let _ = events.send(Happened::Event(event));
+        });
+    }
+
+    fn ask_ranges(&self, keys: Vec<PartitionKey>) {
+        let partitions = self.named(keys, |(source, _)| source);
+        let client = self.client(Side::Source);
+        let isolation = self.setup.settings.isolation;
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let asked = || partitions.keys().cloned();
+            let mut earliest =
+                client.list_offsets_of(asked(), OffsetSpec::Earliest, isolation).await;
+            let mut latest = client.list_offsets_of(asked(), OffsetSpec::Latest, isolation).await;
+            for (partition, key) in partitions {
+                let range = found(earliest.remove(&partition)).and_then(|earliest| {
+                    Ok(LogRange { earliest, latest: found(latest.remove(&partition))? })
+                });
+                let _ = events.send(Happened::Event(Event::SourceRange(key, range)));
+            }
+        });
+    }
+
+    fn ask_ends(&self, keys: Vec<PartitionKey>) {
+        let partitions = self.named(keys, |(_, target)| target);
+        let client = self.client(Side::Target);
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let isolation = Isolation::ReadUncommitted;
+            let asked = partitions.keys().cloned();
+            let mut ends = client.list_offsets_of(asked, OffsetSpec::Latest, isolation).await;
+            for (partition, key) in partitions {
+                let end = found(ends.remove(&partition));
+                let _ = events.send(Happened::Event(Event::TargetEnd(key, end)));
+            }
+        });
+    }
+
+    /// The partitions behind keys, as one side calls them.
+    fn named(
+        &self,
+        keys: Vec<PartitionKey>,
+        pick: impl Fn((TopicPartition, TopicPartition)) -> TopicPartition,
+    ) -> BTreeMap<cluster::TopicPartition, PartitionKey> {
+        let named = keys.into_iter().filter_map(|key| {
+            let at = pick(self.shard.names(key)?);
+            Some((cluster::TopicPartition::new(at.topic, at.index), key))
+        });
+        named.collect()
+    }
+}
+
+/// An offset as the machines want it: what is no answer of a broker counts as a network's failure.
+fn found(offset: Option<Result<ListedOffset, ClientError>>) -> Result<i64, ErrorCode> {
+    match offset {
+        Some(Ok(found)) => Ok(found.offset),
+        Some(Err(error)) => Err(error.code().unwrap_or(ErrorCode::NETWORK_EXCEPTION)),
+        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    }
+}

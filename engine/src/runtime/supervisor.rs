@@ -1,0 +1,135 @@
+//! Starts all flows of a configuration, answers how far they are, and stops them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::clock::Clock;
+use super::flow_task::{self, FlowSetup};
+use super::shard_task::Command;
+use super::threads::Threads;
+use crate::config::Replication;
+use crate::error::EngineError;
+use crate::flow::shard::Progress;
+
+/// The running engine. Dropping it stops everything at once; [`Engine::stop`] drains first.
+#[derive(Debug)]
+pub struct Engine {
+    flows: Vec<FlowHandle>,
+    failures: mpsc::UnboundedReceiver<EngineError>,
+    stop: watch::Sender<bool>,
+    // The last fields: shards and flows end when nobody can talk to them any more.
+    _control: Threads,
+    _data: Threads,
+}
+
+#[derive(Debug)]
+struct FlowHandle {
+    name: Arc<str>,
+    shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// Answered when the flow has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+/// How far one flow is.
+#[derive(Debug, Clone)]
+pub struct FlowProgress {
+    /// `source->target`.
+    pub flow: Arc<str>,
+    /// Its partitions, in no order.
+    pub partitions: Vec<Progress>,
+}
+
+impl Engine {
+    /// Starts every enabled flow. Call it inside a tokio runtime; data runs on threads of its own.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn start(replication: Replication) -> Result<Self, EngineError> {
+        let data = threads("shard", replication.process.threads.unwrap_or_else(cores))?;
+        let control = threads("control", 1)?;
+        let (stop, stopped) = watch::channel(false);
+        let (failed, failures) = mpsc::unbounded_channel();
+        let clock = Clock::new();
+        let count = replication.flows.len();
+        let mut flows = Vec::with_capacity(count);
+        for config in replication.flows {
+            let setup = FlowSetup::new(config, &replication.process, count, clock, &data);
+            let (name, shards) = (setup.name(), setup.shards());
+            let failed = failed.clone();
+            let stopped = stopped.clone();
+            let (end, ended) = oneshot::channel();
+            control.spawn_on(0, move || async move {
+                if let Err(error) = flow_task::run(setup, stopped).await {
+                    // Nobody listens any more only when the engine is being dropped.
+                    let _ = failed.send(error);
+                }
+                let _ = end.send(());
+            });
+            flows.push(FlowHandle { name, shards, ended });
+        }
+        Ok(Self { flows, failures, stop, _control: control, _data: data })
+    }
+
+    /// Waits for an error that ends a flow for good.
+    pub async fn failed(&mut self) -> EngineError {
+        match self.failures.recv().await {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How far every partition is, at this moment.
+    pub async fn progress(&self) -> Vec<FlowProgress> {
+        let mut all = Vec::with_capacity(self.flows.len());
+        for flow in &self.flows {
+            all.push(FlowProgress {
+                flow: flow.name.clone(),
+                partitions: progress(&flow.shards).await,
+            });
+        }
+        all
+    }
+
+    /// Lets what is under way arrive, stores the positions and stops; `false` when that took longer than `grace`.
+    pub async fn stop(self, grace: Duration) -> bool {
+        // Flows that ended by themselves do not listen any more.
+        let _ = self.stop.send(true);
+        let done = async {
+            for flow in self.flows {
+                if flow.ended.await.is_err() {
+                    tracing::error!(flow = %flow.name, "the flow ended by a defect");
+                }
+            }
+        };
+        tokio::time::timeout(grace, done).await.is_ok()
+    }
+}
+
+fn threads(name: &str, count: usize) -> Result<Threads, EngineError> {
+    Threads::start(name, count).map_err(|error| EngineError::System {
+        what: "threads could not be started",
+        error: error.to_string(),
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Asks all shards of a flow for their progress.
+pub(super) async fn progress(shards: &[mpsc::UnboundedSender<Command>]) -> Vec<Progress> {
+    let mut answers = Vec::with_capacity(shards.len());
+    for shard in shards {
+        let (answer, answered) = oneshot::channel();
+        if shard.send(Command::Progress(answer)).is_ok() {
+            answers.push(answered);
+        }
+    }
+    let mut all = Vec::new();
+    for answered in answers {
+        all.extend(answered.await.unwrap_or_default());
+    }
+    all
+}

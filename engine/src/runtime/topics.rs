@@ -1,0 +1,289 @@
+//! One round of discovery on real clusters: look at both sides, plan, create what is missing, look again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol_client::ClientError;
+use protocol_client::client::{
+    Client, ConfigEntry, ConfigResource, ConfigSource as EntrySource, NewTopic,
+};
+use protocol_client::cluster::ClusterView;
+use protocol_client::cluster::metadata::Topics as Asked;
+use protocol_client::wire::error_code::ErrorCode;
+use thiserror::Error;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::clusters::FlowClients;
+use crate::config::FlowConfig;
+use crate::discovery::plan::{self, Changes, ConfigSource, ConfigView, Pair, TopicView, Topics};
+use crate::flow::event::{PartitionSpec, Start};
+use crate::flow::settings::TargetLimits;
+use crate::model::{Side, TopicPartition};
+use crate::policy::java_regex::RegexError;
+
+/// How often the target is asked again until it shows what was just created.
+const LOOKS: u32 = 40;
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a round of discovery failed.
+#[derive(Debug, Error)]
+pub(super) enum DiscoverError {
+    /// A cluster did not do what was asked.
+    #[error("{error}")]
+    Cluster { side: Side, error: ClientError },
+    /// A topic name cannot be judged.
+    #[error(transparent)]
+    Pattern(#[from] RegexError),
+}
+
+impl DiscoverError {
+    /// Whether trying again is useless until somebody acts.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Cluster { error, .. } => !error.retryable(),
+            Self::Pattern(_) => true,
+        }
+    }
+
+    /// The alias of the cluster concerned.
+    pub(super) fn cluster<'a>(&self, config: &'a FlowConfig) -> &'a str {
+        match self {
+            Self::Cluster { side: Side::Target, .. } => &config.target.alias,
+            _ => &config.source.alias,
+        }
+    }
+
+    fn at(side: Side) -> impl Fn(ClientError) -> Self {
+        move |error| Self::Cluster { side, error }
+    }
+}
+
+/// What a round found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) source_view: Arc<ClusterView>,
+    pub(super) target_view: Arc<ClusterView>,
+    pub(super) topics: Vec<FoundTopic>,
+}
+
+/// A topic that is there on both sides.
+#[derive(Debug)]
+pub(super) struct FoundTopic {
+    pub(super) source: Arc<str>,
+    pub(super) partitions: i32,
+    source_id: Uuid,
+    target: Arc<str>,
+    target_id: Uuid,
+    limits: TargetLimits,
+}
+
+impl FoundTopic {
+    pub(super) fn spec(&self, index: i32, start: Start) -> PartitionSpec {
+        let at =
+            |topic: &Arc<str>, topic_id| TopicPartition { topic: topic.clone(), topic_id, index };
+        PartitionSpec {
+            source: at(&self.source, self.source_id),
+            target: at(&self.target, self.target_id),
+            start,
+            limits: self.limits,
+        }
+    }
+}
+
+/// Looks at both clusters and creates what the target lacks.
+pub(super) async fn discover(
+    flow: &str,
+    clients: &FlowClients,
+    config: &FlowConfig,
+) -> Result<Found, DiscoverError> {
+    let source_view = look(&clients.source, Side::Source).await?;
+    let mut target_view = look(&clients.target, Side::Target).await?;
+    let mut source = topics_of(&source_view);
+    let first = plan::plan(config, &source, &topics_of(&target_view))?;
+    describe_created(clients, config, &first, &mut source).await?;
+    let mut changes = plan::plan(config, &source, &topics_of(&target_view))?;
+    for wider in &changes.wider {
+        warn!(
+            flow,
+            topic = wider.name,
+            "the target has {} partitions, the source {}; the others stay as they are",
+            wider.from,
+            wider.to
+        );
+    }
+    if !changes.create.is_empty() || !changes.grow.is_empty() {
+        apply(flow, &clients.target, &changes).await;
+        for _ in 0..LOOKS {
+            target_view = look(&clients.target, Side::Target).await?;
+            changes = plan::plan(config, &source, &topics_of(&target_view))?;
+            if changes.create.is_empty() && changes.grow.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+    let limits = target_limits(&clients.target, &changes.pairs).await;
+    let topics = changes.pairs.into_iter().map(|pair| FoundTopic {
+        limits: limits.get(&pair.target).copied().unwrap_or_default(),
+        source: pair.source.into(),
+        partitions: pair.partitions,
+        source_id: pair.source_id,
+        target: pair.target.into(),
+        target_id: pair.target_id,
+    });
+    Ok(Found { topics: topics.collect(), source_view, target_view })
+}
+
+/// Creates the positions topic if it is not there; answers how many partitions it has.
+pub(super) async fn ensure_positions_topic(
+    client: &Client,
+    config: &FlowConfig,
+) -> Result<i32, ClientError> {
+    let name: Arc<str> = config.positions.topic.as_str().into();
+    for _ in 0..LOOKS {
+        let view = client.refresh(Asked::All, client.view().generation).await?;
+        let there = view.topics.get(&name).filter(|topic| topic.error == ErrorCode::NONE);
+        if let Some(partitions) =
+            there.map(|topic| topic.partitions.len()).filter(|count| *count > 0)
+        {
+            return Ok(i32::try_from(partitions).unwrap_or(i32::MAX));
+        }
+        let mut configs = config.positions.topic_configs.clone();
+        configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+        let topic = NewTopic {
+            name: name.clone(),
+            partitions: Some(config.positions.partitions).filter(|count| *count > 0),
+            replication_factor: Some(config.positions.replication_factor)
+                .filter(|factor| *factor > 0),
+            configs,
+        };
+        for (_, created) in client.create_topics(&[topic], false).await {
+            match created {
+                Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Err(ClientError::unknown(format!("topic {name}, although it was created")))
+}
+
+async fn look(client: &Client, side: Side) -> Result<Arc<ClusterView>, DiscoverError> {
+    client.refresh(Asked::All, client.view().generation).await.map_err(DiscoverError::at(side))
+}
+
+fn topics_of(view: &ClusterView) -> Topics {
+    let there =
+        view.topics.values().filter(|topic| topic.error == ErrorCode::NONE && !topic.internal);
+    let named = there.map(|topic| {
+        let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        (topic.name.to_string(), TopicView { id: topic.id, partitions, configs: Vec::new() })
+    });
+    named.collect()
+}
+
+/// Asks for the configs of the source topics that have to be created.
+async fn describe_created(
+    clients: &FlowClients,
+    config: &FlowConfig,
+    changes: &Changes,
+    source: &mut Topics,
+) -> Result<(), DiscoverError> {
+    let created: Vec<&str> = changes.create.iter().map(|topic| topic.name.as_str()).collect();
+    let selected = plan::selected(config, source.keys().map(String::as_str))?;
+    let names: Vec<String> = selected
+        .into_iter()
+        .filter(|(_, remote)| created.contains(&remote.as_str()))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let resources: Vec<ConfigResource> =
+        names.iter().map(|name| ConfigResource::Topic(name.clone())).collect();
+    for (resource, described) in clients.source.describe_configs(&resources, None).await {
+        let described = described.map_err(DiscoverError::at(Side::Source))?;
+        if let ConfigResource::Topic(name) = resource
+            && let Some(topic) = source.get_mut(&name)
+        {
+            topic.configs =
+                described.into_iter().map(|(name, entry)| config_view(name, entry)).collect();
+        }
+    }
+    Ok(())
+}
+
+fn config_view(name: String, entry: ConfigEntry) -> ConfigView {
+    ConfigView {
+        name,
+        value: entry.value,
+        source: match entry.source {
+            EntrySource::DynamicTopic => ConfigSource::Topic,
+            EntrySource::DynamicBroker | EntrySource::DynamicDefaultBroker => {
+                ConfigSource::DynamicBroker
+            }
+            EntrySource::StaticBroker => ConfigSource::StaticBroker,
+            EntrySource::Default => ConfigSource::Default,
+            _ => ConfigSource::Other,
+        },
+        read_only: entry.is_read_only,
+        sensitive: entry.is_sensitive,
+    }
+}
+
+/// Carries out a plan; what fails is told, the rest goes on.
+async fn apply(flow: &str, target: &Client, changes: &Changes) {
+    let create: Vec<NewTopic> = changes
+        .create
+        .iter()
+        .map(|topic| NewTopic {
+            name: topic.name.as_str().into(),
+            partitions: Some(topic.partitions),
+            replication_factor: Some(topic.replication_factor).filter(|factor| *factor > 0),
+            configs: topic.configs.clone(),
+        })
+        .collect();
+    for (topic, created) in target.create_topics(&create, false).await {
+        match created {
+            Ok(_) => info!(flow, %topic, "created on the target"),
+            Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
+            Err(error) => warn!(flow, %topic, "could not be created on the target: {error}"),
+        }
+    }
+    let grow: BTreeMap<Arc<str>, i32> =
+        changes.grow.iter().map(|topic| (topic.name.as_str().into(), topic.to)).collect();
+    for (topic, grown) in target.create_partitions(&grow).await {
+        match grown {
+            Ok(()) => info!(flow, %topic, "has got more partitions on the target"),
+            Err(error) => {
+                warn!(flow, %topic, "could not get more partitions on the target: {error}")
+            }
+        }
+    }
+}
+
+/// What the target topics demand of batches; Kafka's defaults where that is not told.
+async fn target_limits(target: &Client, pairs: &[Pair]) -> BTreeMap<String, TargetLimits> {
+    let resources: Vec<ConfigResource> =
+        pairs.iter().map(|pair| ConfigResource::Topic(pair.target.clone())).collect();
+    let keys = ["max.message.bytes", "message.timestamp.type"];
+    let mut limits = BTreeMap::new();
+    for (resource, described) in target.describe_configs(&resources, Some(&keys)).await {
+        let (ConfigResource::Topic(name), Ok(described)) = (resource, described) else { continue };
+        let value = |key: &str| described.get(key).and_then(|entry| entry.value.as_deref());
+        let defaults = TargetLimits::default();
+        let max_message_bytes = value("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        limits.insert(
+            name,
+            TargetLimits {
+                max_message_bytes: max_message_bytes.unwrap_or(defaults.max_message_bytes),
+                log_append_time: value("message.timestamp.type") == Some("LogAppendTime"),
+            },
+        );
+    }
+    limits
+}
