@@ -5,6 +5,7 @@
 mod check;
 pub(crate) mod file;
 pub(crate) mod output;
+mod run;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The configuration cannot be used, or the start failed.
     Configuration = 3,
+    /// Something went wrong for good while running.
+    Fatal = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -36,6 +39,7 @@ impl From<Exit> for ExitCode {
     about,
     after_help = "\
 Examples:
+  kmirror run mm2.properties                  replicate until told to stop
   kmirror check mm2.properties                what the file comes to, and what is wrong with it
   kmirror check mm2.properties --clusters B   the same for the flows into B
 
@@ -53,6 +57,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(check::CheckArgs),
+    Run(run::RunArgs),
 }
 
 impl Command {
@@ -60,6 +65,7 @@ impl Command {
     pub(crate) fn run(self) -> Exit {
         match self {
             Self::Check(args) => check::run(&args),
+            Self::Run(args) => run::run(&args),
         }
     }
 }
