@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use engine::config::{Input, Replication, Resolution, Surroundings, resolve};
+use engine::config::{Input, Origin, Replication, Resolution, Surroundings, resolve};
 
 struct World;
 
@@ -156,4 +156,57 @@ fn a_blank_behind_true() {
     assert_eq!(flows("enabled=true"), 2);
     assert_eq!(flows("enabled=true\nB->A.emit.heartbeats.enabled=false"), 1);
     assert_eq!(flows("enabled=true\nB->A.enabled=false"), 1);
+}
+
+/// One flow as `MirrorMakerConfig` resolved it: every line of its section.
+fn section_of(dump: &str, flow: &str) -> Vec<String> {
+    let start = format!("PAIR {flow}");
+    let lines = dump.lines().skip_while(|line| **line != start).skip(1);
+    lines.take_while(|line| !line.starts_with("PAIR ")).map(|line| line.trim().to_owned()).collect()
+}
+
+/// What holds for a flow is what MirrorMaker 2 itself makes of the same file.
+#[test]
+fn flows_are_set_up_as_by_kafka() {
+    let dumps = directory().join("../golden/resolution");
+    let mut compared = 0;
+    for path in fs::read_dir(dumps).expect("dumps").map(|entry| entry.expect("entry").path()) {
+        let dump = fs::read_to_string(&path).expect("dump");
+        let name = path.file_stem().expect("name").to_string_lossy().into_owned();
+        let file = directory().join(format!("files/{name}.properties"));
+        let resolution = resolved(&name, &fs::read(file).expect("file"), None);
+        let replication = resolution.replication.expect("runs");
+        let enabled = dump.lines().filter(|line| *line == "enabled true").count();
+        assert_eq!(replication.flows.len(), enabled, "{name}");
+        for flow in &replication.flows {
+            let section = section_of(&dump, &flow.id());
+            let value = |start: String| {
+                section.iter().find_map(|line| line.strip_prefix(&start)).map(str::trim)
+            };
+            for setting in &flow.effective {
+                let key = &setting.key;
+                let theirs = match key.strip_prefix("producer.") {
+                    Some(rest) => value(format!("connector producer.override.{rest}="))
+                        .or_else(|| value(format!("worker producer.{rest}="))),
+                    None if key.starts_with("consumer.") => {
+                        value(format!("{key}=").replacen('.', " ", 1))
+                    }
+                    None if key.starts_with("offset.") => value(format!("worker {key}=")),
+                    None => value(format!("connector {key}=")),
+                };
+                let unset = setting.origin == Origin::Default;
+                // MirrorMaker 2 composes client ids, drops our keys, and 4.3.1 knows no blacklist.
+                let differs = key == "consumer.client.id"
+                    || key.starts_with("kmirror.")
+                    || matches!(&setting.origin, Origin::Line { key, .. } if key.ends_with("blacklist"));
+                match theirs {
+                    None => assert!(unset || differs, "{name} {}: {setting:?}", flow.id()),
+                    Some(_) if differs => {}
+                    Some(theirs) => assert_eq!(theirs, setting.value, "{name}: {key}"),
+                }
+                compared += usize::from(theirs.is_some());
+            }
+        }
+    }
+    assert!(compared > 60, "only {compared} settings");
 }

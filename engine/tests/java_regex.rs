@@ -3,14 +3,12 @@
 //!
 //! Needs `javac` and `java` (17 or later); says SKIPPED where they are missing.
 
-use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod java;
+
+use std::fmt::Write;
 
 use engine::policy::java_regex::{Pattern, RegexError};
 use fastrand::Rng;
-use tempfile::TempDir;
 
 const RANDOM_PATTERNS: usize = 2500;
 const SUBJECTS_OF_EACH: usize = 5;
@@ -317,10 +315,9 @@ const SUBJECTS: &[&str] = &[
 
 #[test]
 fn answers_are_those_of_java() {
-    let Some(java) = Java::compiled() else { return };
+    let Some(oracle) = java::Oracle::compiled("java_regex") else { return };
     let questions = questions();
-    let answers = java.answers(&questions);
-    let mut answers = answers.into_iter();
+    let mut answers = oracle.ask(&input(&questions)).into_iter();
     let mut wrong = String::new();
     let mut refused = 0;
     for (pattern, subjects) in &questions {
@@ -337,6 +334,7 @@ fn answers_are_those_of_java() {
                 .expect("string");
         }
     }
+    assert_eq!(answers.next(), None);
     assert!(wrong.is_empty(), "0 no, 1 yes, 2 syntax error\n{wrong}");
     assert!(refused * 20 < questions.len(), "{refused} of {} refused", questions.len());
 }
@@ -354,6 +352,17 @@ fn agrees(java: u8, ours: &Result<bool, RegexError>) -> bool {
         (3, _) => true,
         _ => false,
     }
+}
+
+fn input(questions: &[(String, Vec<String>)]) -> Vec<u8> {
+    let count: usize = questions.iter().map(|(_, subjects)| subjects.len()).sum();
+    let mut input = u32::try_from(count).expect("count").to_be_bytes().to_vec();
+    for (pattern, subjects) in questions {
+        for text in subjects.iter().flat_map(|subject| [pattern, subject]) {
+            java::put(&mut input, text.as_bytes());
+        }
+    }
+    input
 }
 
 /// Patterns, each with the names to try it on.
@@ -493,54 +502,5 @@ impl Random<'_> {
             true => self.class(depth - 1),
             false => self.one(ITEMS).to_owned(),
         }
-    }
-}
-
-/// The compiled oracle, in a directory of its own.
-struct Java {
-    classes: TempDir,
-}
-
-impl Java {
-    fn compiled() -> Option<Self> {
-        let classes = TempDir::new().expect("directory");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java_regex/Oracle.java");
-        let javac = Command::new("javac").arg("-d").arg(classes.path()).arg(source).output();
-        match javac {
-            Err(error) => {
-                println!("SKIPPED: javac cannot be started: {error}");
-                None
-            }
-            Ok(output) => {
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                Some(Self { classes })
-            }
-        }
-    }
-
-    /// Asks everything in one run; questions are written while Java reads.
-    fn answers(&self, questions: &[(String, Vec<String>)]) -> Vec<u8> {
-        let mut child = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xss512k", "-cp"])
-            .arg(self.classes.path())
-            .arg("Oracle")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("java starts where javac does");
-        let count: usize = questions.iter().map(|(_, subjects)| subjects.len()).sum();
-        let mut bytes = u32::try_from(count).expect("count").to_be_bytes().to_vec();
-        for (pattern, subjects) in questions {
-            for text in subjects.iter().flat_map(|subject| [pattern, subject]) {
-                bytes.extend(u32::try_from(text.len()).expect("length").to_be_bytes());
-                bytes.extend(text.as_bytes());
-            }
-        }
-        child.stdin.take().expect("stdin").write_all(&bytes).expect("questions");
-        let mut answers = Vec::new();
-        child.stdout.take().expect("stdout").read_to_end(&mut answers).expect("answers");
-        assert!(child.wait().expect("java ends").success());
-        assert_eq!(answers.len(), count);
-        answers
     }
 }

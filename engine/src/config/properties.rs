@@ -92,6 +92,7 @@ fn logical_lines(chars: impl Iterator<Item = char>) -> Vec<LogicalLine> {
     while let Some(c) = chars.next() {
         let here = number;
         let line_end = matches!(c, '\n' | '\r');
+        let last = chars.peek().is_none();
         if line_end {
             if c == '\r' {
                 chars.next_if_eq(&'\n');
@@ -116,20 +117,21 @@ fn logical_lines(chars: impl Iterator<Item = char>) -> Vec<LogicalLine> {
             after_backslash = c == '\\' && !after_backslash;
         } else if line.chars.is_empty() {
             skip_blanks = true;
-        } else if after_backslash {
+        } else if after_backslash && !last {
             line.chars.pop();
             skip_blanks = true;
             continued = true;
             after_backslash = false;
-        } else {
+        } else if !after_backslash {
             lines.push(std::mem::take(&mut line));
             skip_blanks = true;
         }
     }
-    if after_backslash {
-        line.chars.pop();
-    }
+    // A lone backslash at the very end is an entry without key to Java.
     if !line.chars.is_empty() {
+        if after_backslash {
+            line.chars.pop();
+        }
         lines.push(line);
     }
     lines
