@@ -125,11 +125,11 @@ fn usage_errors_end_with_2() {
 fn help_and_version() {
     let here = Path::new(".");
     assert_eq!(stdout(&kmirror(here, &["--version"])), "kmirror 0.1.0\n");
-    for args in [&["--help"][..], &["check", "--help"]] {
+    for args in [&["--help"][..], &["check", "--help"], &["run", "--help"]] {
         let output = kmirror(here, args);
         assert_eq!(output.status.code(), Some(0));
         let text = stdout(&output);
-        assert!(text.contains("Examples:\n  kmirror check "), "{text}");
+        assert!(text.contains("Examples:\n  kmirror "), "{text}");
         assert!(text.contains("Exit codes: 0 "), "{text}");
     }
 }
