@@ -2,6 +2,7 @@
 //! they are.
 
 mod cli;
+mod demo;
 mod logging;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 //! A new command is a module, a variant of [`Command`] and a line in [`Command::run`].
 
 mod check;
+mod demo;
 pub(crate) mod file;
 pub(crate) mod output;
 mod run;
@@ -18,6 +19,8 @@ use crate::logging::LoggingArgs;
 pub(crate) enum Exit {
     /// What was asked for is done.
     Done = 0,
+    /// A check found something.
+    Found = 1,
     /// The command line cannot be understood.
     Usage = 2,
     /// The configuration cannot be used, or the start failed.
@@ -40,6 +43,7 @@ impl From<Exit> for ExitCode {
     after_help = "\
 Examples:
   kmirror run mm2.properties                  replicate until told to stop
+  kmirror demo                                see it work, without any Kafka at hand
   kmirror check mm2.properties                what the file comes to, and what is wrong with it
   kmirror check mm2.properties --clusters B   the same for the flows into B
 
@@ -57,6 +61,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(check::CheckArgs),
+    Demo(demo::DemoArgs),
     Run(run::RunArgs),
 }
 
@@ -65,6 +70,7 @@ impl Command {
     pub(crate) fn run(self) -> Exit {
         match self {
             Self::Check(args) => check::run(&args),
+            Self::Demo(args) => demo::run(&args),
             Self::Run(args) => run::run(&args),
         }
     }
