@@ -226,8 +226,6 @@ fn connection(r: &mut Reader, layer: &Layer, place: Places) -> ConnectionConfig 
         request_timeout: r.millis(layer, place, "request.timeout.ms"),
         setup_timeout: r.millis(layer, place, "socket.connection.setup.timeout.ms"),
         metadata_max_age: r.millis(layer, place, "metadata.max.age.ms"),
-        reconnect_backoff: r.millis(layer, place, "reconnect.backoff.ms"),
-        reconnect_backoff_max: r.millis(layer, place, "reconnect.backoff.max.ms"),
         retry_backoff: r.millis(layer, place, "retry.backoff.ms"),
         retry_backoff_max: r.millis(layer, place, "retry.backoff.max.ms"),
         // -1, which leaves a buffer to the operating system, does not fit and reads as none.

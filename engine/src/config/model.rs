@@ -119,10 +119,6 @@ pub struct ConnectionConfig {
     pub setup_timeout: Duration,
     /// How old metadata may become.
     pub metadata_max_age: Duration,
-    /// The first wait before a lost connection is opened again.
-    pub reconnect_backoff: Duration,
-    /// The longest such wait.
-    pub reconnect_backoff_max: Duration,
     /// The first wait before a failed request is sent again.
     pub retry_backoff: Duration,
     /// The longest such wait.

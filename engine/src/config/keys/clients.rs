@@ -118,14 +118,6 @@ const KEYS: &[Key] = &[
     Key::honored("request.timeout.ms", DATA, POSITIVE, "30000", "How long an answer may take"),
     Key::honored("metadata.max.age.ms", DATA, POSITIVE, "300000", "How old metadata may become"),
     Key::honored(
-        "reconnect.backoff.ms",
-        DATA,
-        COUNT,
-        "50",
-        "The first wait before a lost connection is opened again",
-    ),
-    Key::honored("reconnect.backoff.max.ms", DATA, COUNT, "1000", "The longest such wait"),
-    Key::honored(
         "retry.backoff.ms",
         DATA,
         COUNT,
@@ -251,6 +243,12 @@ const IGNORED: &[(Places, &str, &[&str])] = &[
         ],
     ),
     (CLIENTS, "all addresses of a name are tried", &["client.dns.lookup"]),
+    (
+        DATA,
+        "the wait before a lost connection is opened again is not configurable; it grows with every \
+         attempt",
+        &["reconnect.backoff.ms", "reconnect.backoff.max.ms"],
+    ),
     (CLIENTS, "connections are kept open", &["connections.max.idle.ms"]),
     (
         CLIENTS,

@@ -196,14 +196,14 @@ pub(super) const KEYS: &[Key] = &[
     )
     .agreeing(&["false"]),
     Key::ignored(
-    "config.action.reload", FLOW, Kind::Text, "configuration providers are read at start"),
+    "config.action.reload", FLOW, Kind::Text, "configuration providers are read at start and at SIGHUP"),
     Key::ignored(
     "errors.retry.timeout", FLOW, Kind::Text, "what can be retried is retried until it works"),
     Key::ignored(
         "errors.retry.delay.max.ms",
         FLOW,
         Kind::Text,
-        "what can be retried is retried with `reconnect.backoff.max.ms` at most",
+        "what can be retried is retried with `retry.backoff.max.ms` at most",
     ),
     Key::ignored(
         "errors.tolerance",
