@@ -175,7 +175,9 @@ fn replication(
     }
     let running = flows::running(file, aliases, input.clusters);
     let used = |alias: &str| running.iter().any(|(from, to)| from == alias || to == alias);
-    findings.soften_unused_clusters(used);
+    if !running.is_empty() {
+        findings.soften_unused_clusters(used);
+    }
     if running.is_empty() && !findings.has_errors() {
         no_flow(input, aliases, line, findings);
     }
