@@ -71,6 +71,9 @@ pub struct ClientOptions {
     pub backoff: Backoff,
     /// How long a call is tried again before its last error is returned.
     pub call_timeout: Duration,
+    /// How long a topic or partition that the brokers do not know is asked for again: one that was
+    /// just created takes a moment to reach all of them.
+    pub unknown_topic_timeout: Duration,
 }
 
 impl Default for ClientOptions {
@@ -81,6 +84,7 @@ impl Default for ClientOptions {
             metadata_max_age: Duration::from_secs(300),
             backoff: Backoff::default(),
             call_timeout: Duration::from_secs(60),
+            unknown_topic_timeout: Duration::from_secs(3),
         }
     }
 }

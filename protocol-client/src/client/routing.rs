@@ -74,7 +74,7 @@ pub(super) fn each_of<K: Ord + Clone, T>(
 /// ```
 pub(super) struct Attempts<'a, K, T> {
     client: &'a Client,
-    deadline: Instant,
+    started: Instant,
     failures: u32,
     /// Some failure says that the view of the cluster is out of date.
     is_view_stale: bool,
@@ -91,7 +91,7 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
         if self.failures > 0 {
             let backoff = self.client.0.options.backoff;
             let pause = backoff.pause(self.failures, fastrand::f64());
-            if Instant::now() + pause >= self.deadline {
+            if Instant::now() + pause >= self.started + self.client.0.options.call_timeout {
                 return None;
             }
             sleep(pause).await;
@@ -115,7 +115,7 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
         for item in asked {
             let outcome = outcomes.remove(&item).unwrap_or_else(|| Err(missing.clone()));
             if let Err(error) = outcome.as_ref()
-                && error.retryable()
+                && self.is_worth_another(error)
             {
                 self.is_view_stale |= makes_view_stale(error);
                 self.pending.push(item.clone());
@@ -123,6 +123,15 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
             self.outcomes.insert(item, outcome);
         }
         self.failures += 1;
+    }
+
+    fn is_worth_another(&self, error: &ClientError) -> bool {
+        let is_unknown = matches!(
+            error.code(),
+            Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
+        );
+        let patience = self.client.0.options.unknown_topic_timeout;
+        error.retryable() && (!is_unknown || self.started.elapsed() < patience)
     }
 
     pub(super) fn finish(self) -> Outcomes<K, T> {
@@ -145,7 +154,7 @@ impl Client {
     pub(super) fn attempts<K: Ord + Clone, T>(&self, items: Vec<K>) -> Attempts<'_, K, T> {
         Attempts {
             client: self,
-            deadline: Instant::now() + self.0.options.call_timeout,
+            started: Instant::now(),
             failures: 0,
             is_view_stale: false,
             pending: items,
