@@ -89,6 +89,7 @@ fn client(
         metadata_max_age: connection.metadata_max_age,
         backoff: Backoff { initial: connection.retry_backoff, max: connection.retry_backoff_max },
         call_timeout: config.admin_timeout.min(std::time::Duration::from_secs(10)),
+        ..ClientOptions::default()
     })
 }
 
