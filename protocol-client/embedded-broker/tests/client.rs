@@ -1,6 +1,7 @@
 //! The wire client against the embedded broker, as the oldest and the newest release it passes for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -352,13 +353,15 @@ async fn a_fetch_session_follows_several_partitions() {
         let mut lanes: BTreeMap<i32, (Connection, FetchSession)> = BTreeMap::new();
         for index in 0..4 {
             let (leader, _) = view.leader(&place("t", index)).expect("a leader");
-            if !lanes.contains_key(&leader) {
-                let options = Arc::new(ConnectionOptions::default());
-                let connection = client.connect_to(leader, &options).await.expect("open");
-                lanes.insert(leader, (connection, FetchSession::default()));
-            }
-            let (_, session) = lanes.get_mut(&leader).expect("just made");
-            session.set(index as u32, &topic, index, wanted(0));
+            let lane = match lanes.entry(leader) {
+                Entry::Occupied(lane) => lane.into_mut(),
+                Entry::Vacant(place) => {
+                    let options = Arc::new(ConnectionOptions::default());
+                    let connection = client.connect_to(leader, &options).await.expect("open");
+                    place.insert((connection, FetchSession::default()))
+                }
+            };
+            lane.1.set(index as u32, &topic, index, wanted(0));
         }
         let mut positions = [0i64; 4];
         for round in 0..6i64 {
