@@ -21,7 +21,7 @@ test: ## every test, those against real Kafka included
 	cargo test --workspace --locked
 
 e2e: ## only those against real Kafka
-	cargo test --locked -p kafka-lab -p kmirror --test lab --test e2e
+	cargo test --locked -p kafka-lab -p protocol-client -p kmirror --test lab --test real_kafka --test e2e
 
 deny: ## licences, banned crates, sources
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The crates of this workspace that each may use; in tests also those after the bar.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
-    ("protocol-client", &[], &[]),
+    ("protocol-client", &[], &["kafka-lab"]),
     ("protocol-client/embedded-broker", &["protocol-client"], &[]),
     ("engine", &["protocol-client"], &["embedded-broker"]),
     ("bin", &["embedded-broker", "engine", "protocol-client"], &["kafka-lab"]),

@@ -84,6 +84,8 @@ impl ErrorCode {
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     /// OFFSET_NOT_AVAILABLE.
     pub const OFFSET_NOT_AVAILABLE: Self = Self(78);
+    /// PRODUCER_FENCED.
+    pub const PRODUCER_FENCED: Self = Self(90);
     /// UNKNOWN_TOPIC_ID.
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
 
