@@ -142,7 +142,7 @@ struct Watched {
 
 impl Watched {
     fn look(&mut self, since_start: Duration, partitions: &[Progress]) {
-        if self.first_record.is_none() && partitions.iter().any(|at| at.records > 0) {
+        if self.first_record.is_none() && partitions.iter().any(|at| at.delivered.records > 0) {
             self.first_record = Some(since_start);
         }
         self.latencies_ms.extend(partitions.iter().filter_map(|at| at.latency_ms));

@@ -49,5 +49,8 @@ fn rates(at: &Progress, earlier: Option<(Duration, &Progress)>) -> (f64, f64) {
     let Some((time, old)) = earlier.filter(|(time, _)| !time.is_zero()) else { return (0.0, 0.0) };
     let seconds = time.as_secs_f64();
     let grown = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-    (grown(at.records, old.records), grown(at.bytes, old.bytes))
+    (
+        grown(at.delivered.records, old.delivered.records),
+        grown(at.delivered.bytes, old.delivered.bytes),
+    )
 }

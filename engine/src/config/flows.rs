@@ -207,7 +207,6 @@ fn consumer_config(reader: &mut Reader, layer: &Layer) -> Option<ConsumerConfig>
         fetch_partition_max_bytes: reader.number(layer, CONSUMER, "max.partition.fetch.bytes"),
         fetch_min_bytes: reader.number(layer, CONSUMER, "fetch.min.bytes")?,
         fetch_max_wait: reader.millis(layer, CONSUMER, "fetch.max.wait.ms"),
-        rack: reader.text(layer, CONSUMER, "client.rack"),
         connection: connection(reader, layer, CONSUMER),
     })
 }

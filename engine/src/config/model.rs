@@ -146,8 +146,6 @@ pub struct ConsumerConfig {
     pub fetch_min_bytes: i32,
     /// How long a broker may wait for them.
     pub fetch_max_wait: Duration,
-    /// The rack to read from followers in (KIP-392); empty for none.
-    pub rack: String,
 }
 
 /// How the target is written.

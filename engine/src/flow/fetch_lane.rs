@@ -57,7 +57,7 @@ impl FetchLane {
             min_bytes: settings.fetch_min_bytes,
             max_bytes: i32::try_from(wish).unwrap_or(i32::MAX),
             isolation: settings.isolation,
-            rack: settings.rack.clone(),
+            rack: String::new(),
         })?;
         frames.reserve(wish);
         self.reserved = Some(wish);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::model::Moment;
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Kafka's own `reconnect.backoff.max.ms`.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection's state. Events of an earlier connection carry its number and are ignored.
 #[derive(Debug)]

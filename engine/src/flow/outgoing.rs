@@ -5,6 +5,17 @@ use protocol_client::batch::{BatchError, BatchHeader, HEADER_BYTES, ProducerStam
 
 use super::frames::{Charge, Frames};
 
+/// How a batch goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As it came, with another header.
+    Sealed,
+    /// Together with its neighbors in one batch.
+    Merged,
+    /// Decoded and encoded again.
+    Rewritten,
+}
+
 /// A batch chosen to be sent, not yet stamped with a sequence number.
 #[derive(Debug)]
 pub(super) struct Draft {
@@ -14,6 +25,8 @@ pub(super) struct Draft {
     pub(super) bytes: Bytes,
     /// What it is charged to.
     pub(super) charge: Charge,
+    /// What was done to it.
+    pub(super) way: Way,
 }
 
 /// What the target said about a batch.
@@ -37,6 +50,7 @@ pub(super) struct Outgoing {
     pub(super) header: [u8; HEADER_BYTES],
     pub(super) payload: Bytes,
     pub(super) answer: Answer,
+    pub(super) way: Way,
     charge: Charge,
 }
 
@@ -55,6 +69,7 @@ impl Outgoing {
             header: patch(&header, stamp),
             payload: draft.bytes.slice(HEADER_BYTES..header.total_bytes()),
             answer: Answer::Waiting,
+            way: draft.way,
             charge: draft.charge,
         })
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use protocol_client::batch::TxnFilter;
+use protocol_client::batch::{BatchError, TxnFilter};
 use protocol_client::conn::fetch_session::Want;
 use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 use protocol_client::wire::fetch::FetchedPartition;
@@ -215,7 +215,7 @@ impl PartitionFlow {
                 Err(error) => Err(error),
             };
             if let Err(error) = pushed {
-                self.fail(Failure::Batch(error.to_string()), cx);
+                self.on_bad_batch(&error, cx);
                 return None;
             }
         }
@@ -304,7 +304,10 @@ impl PartitionFlow {
     /// The target answered for one batch.
     pub(super) fn on_produced(&mut self, base_sequence: i32, outcome: Outcome, cx: &mut Cx<'_>) {
         match outcome {
-            Ok(_) => self.worked(Side::Target, cx),
+            Ok(_) => {
+                self.damaged = 0;
+                self.worked(Side::Target, cx);
+            }
             Err(error) => {
                 if error.class() == RetryClass::RefreshMetadata {
                     cx.notes.push(Note::RefreshMetadata(Side::Target));
@@ -445,6 +448,15 @@ impl PartitionFlow {
         }
     }
 
+    /// A batch that cannot be opened may have been damaged on the way; one that is too large stays so.
+    fn on_bad_batch(&mut self, error: &BatchError, cx: &mut Cx<'_>) {
+        if let BatchError::TooLarge { .. } = error {
+            return self.fail(Failure::Batch(error.to_string()), cx);
+        }
+        self.rewind(cx.frames);
+        self.damaged_batch(&error.to_string(), cx);
+    }
+
     /// A damaged batch may be whole at the next fetch; if not, the partition stops.
     fn damaged_batch(&mut self, what: &str, cx: &mut Cx<'_>) {
         self.damaged += 1;
@@ -485,9 +497,6 @@ impl PartitionFlow {
 
     fn worked(&mut self, side: Side, cx: &mut Cx<'_>) {
         self.failures[side as usize] = 0;
-        if side == Side::Target {
-            self.damaged = 0;
-        }
         if self.failures == [0; 2]
             && self.trouble_since.take().is_some()
             && std::mem::take(&mut self.told_trouble)

@@ -11,7 +11,7 @@ use protocol_client::batch::{
 };
 
 use super::frames::{Charge, FrameKey, Frames};
-use super::outgoing::Draft;
+use super::outgoing::{Draft, Way};
 use super::settings::{BatchMode, TargetLimits};
 
 /// Most that the records of one batch may be when decompressed, in bytes.
@@ -124,11 +124,12 @@ impl Queue {
                     source_first,
                     bytes: entry.bytes().clone(),
                     charge,
+                    way: Way::Sealed,
                 }));
             }
             if let Some(entry) = self.entries.front() {
                 let rebuilt = rewrite(entry, &options)?;
-                self.replace(1, rebuilt, frames);
+                self.replace(1, rebuilt, Way::Rewritten, frames);
             }
         }
     }
@@ -156,7 +157,7 @@ impl Queue {
         let Some(merged) = merge(&self.entries.make_contiguous()[..run], options)? else {
             return Ok(false);
         };
-        self.replace(merged.entry_count, vec![merged.batch], frames);
+        self.replace(merged.entry_count, vec![merged.batch], Way::Merged, frames);
         Ok(true)
     }
 
@@ -180,7 +181,7 @@ impl Queue {
     }
 
     /// Puts what was built in the place of the first `count` entries.
-    fn replace(&mut self, count: usize, rebuilt: Vec<Rebuilt>, frames: &mut Frames) {
+    fn replace(&mut self, count: usize, rebuilt: Vec<Rebuilt>, way: Way, frames: &mut Frames) {
         for _ in 0..count {
             if let Some((_, charge)) = self.pop() {
                 frames.release(charge);
@@ -194,6 +195,7 @@ impl Queue {
                 source_first: first.source_first,
                 bytes: batch.bytes,
                 charge,
+                way,
             });
         }
     }

@@ -42,8 +42,6 @@ pub struct ShardSettings {
     pub fetch_max_wait_ms: i32,
     /// How many bytes end that wait.
     pub fetch_min_bytes: i32,
-    /// The rack of this replicator (KIP-392), or empty.
-    pub rack: String,
     /// Upper bound of one produce request, in bytes.
     pub produce_max_bytes: usize,
     /// How long the target may take to replicate a batch, in milliseconds.
@@ -63,7 +61,6 @@ impl Default for ShardSettings {
             fetch_partition_max_bytes: 1 << 20,
             fetch_max_wait_ms: 500,
             fetch_min_bytes: 1,
-            rack: String::new(),
             produce_max_bytes: 4 << 20,
             produce_timeout_ms: 30_000,
             wall_start_ms: 0,

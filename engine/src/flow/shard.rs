@@ -15,9 +15,11 @@ use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce, RawProd
 use super::event::{Effect, Event, LaneId, NodeId, PartitionKey, PartitionSpec, Report};
 use super::fetch_lane::FetchLane;
 use super::frames::{Charge, Frames};
-use super::partition::{Cx, Leader, Note, PartitionFlow, PartitionState};
+pub use super::partition::PartitionState;
+use super::partition::{Cx, Leader, Note, PartitionFlow};
 use super::produce_lane::{Carried, ProduceLane};
 use super::settings::ShardSettings;
+pub use super::target_side::Delivered;
 use super::target_side::Outcome;
 use crate::model::{Moment, Side, TopicPartition};
 
@@ -39,10 +41,8 @@ pub struct Progress {
     pub high_watermark: i64,
     /// Target offset behind everything delivered, once known.
     pub target_next: Option<i64>,
-    /// Records delivered since the start.
-    pub records: u64,
-    /// Bytes delivered since the start.
-    pub bytes: u64,
+    /// What was delivered since the start.
+    pub delivered: Delivered,
     /// Time from a record's timestamp to its acknowledgement, of the last batch, in milliseconds.
     pub latency_ms: Option<i64>,
 }
@@ -155,19 +155,15 @@ impl Shard {
 
     /// Progress of all partitions.
     pub fn progress(&self) -> impl Iterator<Item = Progress> {
-        self.partitions.values().map(|slot| {
-            let delivered = slot.flow.delivered();
-            Progress {
-                source: slot.flow.spec.source.clone(),
-                target: slot.flow.spec.target.clone(),
-                state: slot.flow.state(),
-                position: slot.flow.position(),
-                high_watermark: slot.flow.high_watermark(),
-                target_next: slot.flow.target_next(),
-                records: delivered.records,
-                bytes: delivered.bytes,
-                latency_ms: slot.latency_ms,
-            }
+        self.partitions.values().map(|slot| Progress {
+            source: slot.flow.spec.source.clone(),
+            target: slot.flow.spec.target.clone(),
+            state: slot.flow.state(),
+            position: slot.flow.position(),
+            high_watermark: slot.flow.high_watermark(),
+            target_next: slot.flow.target_next(),
+            delivered: slot.flow.delivered(),
+            latency_ms: slot.latency_ms,
         })
     }
 

@@ -10,7 +10,7 @@ use protocol_client::batch::{BatchError, ProducerStamp};
 use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::Frames;
-use super::outgoing::{Answer, Draft, Outgoing};
+use super::outgoing::{Answer, Draft, Outgoing, Way};
 
 /// Batches of one partition that may be under way: the broker remembers the last five of a producer
 /// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
@@ -71,10 +71,31 @@ pub(super) type Outcome = Result<i64, ErrorCode>;
 
 /// Totals of what left the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Delivered {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-    pub(super) last_timestamp_ms: i64,
+pub struct Delivered {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their batches on the wire.
+    pub bytes: u64,
+    /// Batches that went as they came, with another header.
+    pub sealed_batches: u64,
+    /// Batches made of several small ones.
+    pub merged_batches: u64,
+    /// Batches that were decoded and encoded again.
+    pub rewritten_batches: u64,
+    /// Largest timestamp of the last batch, in milliseconds.
+    pub last_timestamp_ms: i64,
+}
+
+impl Delivered {
+    /// Adds what another partition delivered.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.sealed_batches += other.sealed_batches;
+        self.merged_batches += other.merged_batches;
+        self.rewritten_batches += other.rewritten_batches;
+        self.last_timestamp_ms = self.last_timestamp_ms.max(other.last_timestamp_ms);
+    }
 }
 
 /// The target half of a partition.
@@ -338,6 +359,11 @@ impl TargetSide {
         self.delivered.records += u64::from(batch.records);
         self.delivered.bytes += batch.wire_bytes() as u64;
         self.delivered.last_timestamp_ms = batch.max_timestamp_ms;
+        match batch.way {
+            Way::Sealed => self.delivered.sealed_batches += 1,
+            Way::Merged => self.delivered.merged_batches += 1,
+            Way::Rewritten => self.delivered.rewritten_batches += 1,
+        }
         self.doubts = 0;
         batch.release(frames);
     }

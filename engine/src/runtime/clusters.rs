@@ -61,7 +61,6 @@ pub(super) fn shard_settings(
             .unwrap_or(defaults.fetch_partition_max_bytes),
         fetch_max_wait_ms: i32::try_from(consumer.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
         fetch_min_bytes: consumer.fetch_min_bytes,
-        rack: consumer.rack.clone(),
         produce_max_bytes: config
             .producer
             .max_request_bytes

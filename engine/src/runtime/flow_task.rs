@@ -19,6 +19,7 @@ use super::topics::{self, Found};
 use crate::config::{FlowConfig, ProcessConfig, StartFrom};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
+use crate::flow::shard::Delivered;
 use crate::positions::ledger::{Ledger, Position};
 use crate::positions::store::PositionStore;
 
@@ -288,6 +289,19 @@ impl Flow {
             let _ = drained.await;
         }
         self.flush().await;
+        let mut all = Delivered::default();
+        for at in progress(&self.setup.shards).await {
+            all.add(&at.delivered);
+        }
+        info!(
+            flow = %self.setup.name,
+            records = all.records,
+            bytes = all.bytes,
+            sealed_batches = all.sealed_batches,
+            merged_batches = all.merged_batches,
+            rewritten_batches = all.rewritten_batches,
+            "everything that was under way has arrived"
+        );
     }
 
     /// Tries until it works; tells each new trouble once.

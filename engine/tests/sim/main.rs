@@ -10,7 +10,7 @@ mod world;
 
 use world::World;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 /// Many seeds with random faults: every record once, in order.
 #[test]
@@ -22,6 +22,7 @@ fn many_seeds() {
         .and_then(|count| count.to_str()?.parse().ok())
         .unwrap_or(SEEDS);
     for seed in first..first + count {
+        println!("SEED={seed}");
         let mut world = World::new(seed, false);
         world.run();
         if let Err(why) = checker::check(&world) {

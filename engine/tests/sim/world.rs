@@ -33,9 +33,11 @@ pub(crate) const PARTITIONS: i32 = 3;
 
 const NODES: NodeId = 3;
 /// How long writes and faults go on.
-const TROUBLE_MS: i64 = 20_000;
+const TROUBLE_MS: i64 = 8_000;
 /// How long the run may take to come to rest behind that.
-const REST_MS: i64 = 120_000;
+const REST_MS: i64 = 60_000;
+/// A run takes some ten thousand steps; many more mean that something goes in circles.
+const MAX_STEPS: u64 = 500_000;
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT_MS: i64 = 3_000;
 
@@ -154,6 +156,7 @@ impl World {
         while let Some(((at, _), item)) = self.queue.pop_first() {
             self.now_ms = at;
             self.steps += 1;
+            assert!(self.steps < MAX_STEPS, "the run does not come to rest");
             if at > TROUBLE_MS + REST_MS || (at > TROUBLE_MS && self.at_rest()) {
                 break;
             }
@@ -207,7 +210,7 @@ impl World {
             self.carry_out(effect);
         }
         if let Some(at) = self.shard.next_deadline() {
-            let at_ms = (at.since_start().as_micros().div_ceil(1000) as i64).max(self.now_ms);
+            let at_ms = (at.since_start().as_nanos().div_ceil(1_000_000) as i64).max(self.now_ms);
             if self.ticks.insert(at_ms, ()).is_none() {
                 self.at(at_ms, Item::Tick);
             }

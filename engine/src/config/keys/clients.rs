@@ -94,13 +94,7 @@ const KEYS: &[Key] = &[
         "500",
         "How long a broker may wait for them",
     ),
-    Key::honored(
-        "client.rack",
-        CONSUMER,
-        Kind::Text,
-        "",
-        "The rack of this program: read from followers there (KIP-392)",
-    ),
+    Key::ignored("client.rack", CONSUMER, Kind::Text, "records are read from the leader (KIP-392)"),
     Key::honored(
         "max.request.size",
         PRODUCER,

@@ -1,0 +1,5 @@
+//! The engine on real sockets against embedded clusters: what people do to topics and what brokers do to clients.
+
+mod faults;
+mod setup;
+mod topics;

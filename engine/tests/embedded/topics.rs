@@ -1,0 +1,98 @@
+//! Topics come, grow and go; the engine stops and starts.
+
+use embedded_broker::TopicSpec;
+use engine::flow::shard::PartitionState;
+
+use crate::setup::{Clusters, stop, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_topics_and_partitions_follow() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 2);
+    clusters.write("orders", 0, 20, 10);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    clusters.create("payments", 1);
+    clusters.write("payments", 0, 5, 1);
+    clusters.assert_mirrored("payments", 0).await;
+    clusters.grow("orders", 4).await;
+    clusters.write("orders", 3, 7, 3);
+    clusters.assert_mirrored("orders", 3).await;
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_where_the_last_run_stopped() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 3);
+    for round in 0..4 {
+        for partition in 0..3 {
+            clusters.write("orders", partition, 10 + round, 3);
+        }
+        let engine = clusters.mirror("");
+        for partition in 0..3 {
+            clusters.assert_mirrored("orders", partition).await;
+        }
+        for partition in 0..3 {
+            clusters.write("orders", partition, 50, 2);
+        }
+        stop(engine).await;
+    }
+    let engine = clusters.mirror("");
+    for partition in 0..3 {
+        clusters.assert_mirrored("orders", partition).await;
+    }
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_target_refuses_stops_its_partition_alone() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("large", 1);
+    clusters.create("small", 1);
+    let tight = TopicSpec::new("source.large", 1).config("max.message.bytes", "90");
+    clusters.target.create_topic(tight).expect("a new topic");
+    clusters.write("large", 0, 1, 1);
+    clusters.write("small", 0, 10, 1);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("small", 0).await;
+    until(&engine, "the partition to stop", |all| {
+        all.iter().any(|at| &*at.source.topic == "large" && at.state == PartitionState::Failed)
+    })
+    .await;
+    clusters.write("small", 0, 10, 1);
+    clusters.assert_mirrored("small", 0).await;
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_before_they_were_read_leave_a_gap_and_the_rest_follows() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 10, 1);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
+    clusters.write("orders", 0, 10, 1);
+    clusters.source.delete_records("orders", 0, 15).expect("they are there");
+    clusters.write("orders", 0, 5, 1);
+    let engine = clusters.mirror("");
+    until(&engine, "the rest", |all| all.iter().any(|at| at.position == Some(25))).await;
+    // Ten before the gap, ten behind it.
+    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(20));
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_copies_only_what_comes_later() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 10, 1);
+    let engine = clusters.mirror("source.consumer.auto.offset.reset = latest");
+    until(&engine, "the start", |all| all.iter().any(|at| at.state == PartitionState::Running))
+        .await;
+    clusters.write("orders", 0, 4, 1);
+    until(&engine, "what comes later", |all| all.iter().any(|at| at.delivered.records == 4)).await;
+    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(4));
+    stop(engine).await;
+}
