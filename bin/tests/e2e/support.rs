@@ -181,6 +181,14 @@ impl Mirror {
         Ok(())
     }
 
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.ensure_running()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         for _ in 0..limit.as_millis() / POLL.as_millis() {
