@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::distribution::{Distribution, Version};
+use crate::distribution::{Distribution, Version, lab_dir};
 use crate::process::JavaProcess;
 use crate::settings::{self, NodePorts};
 use crate::{ports, probe};
@@ -61,7 +61,7 @@ impl ClusterBuilder {
     pub fn start(self) -> Result<KafkaCluster> {
         ensure!(matches!(self.nodes, 1 | 3), "a cluster has 1 or 3 brokers, not {}", self.nodes);
         let distribution = Distribution::prepare(self.version)?;
-        let dir = tempfile::Builder::new().prefix("kafka-lab-").tempdir()?;
+        let dir = lab_dir("cluster")?;
         let mut cluster = KafkaCluster {
             distribution,
             ports: (0..self.nodes)
@@ -182,7 +182,7 @@ impl KafkaCluster {
     /// Writes the properties files, formats the log directories or starts ZooKeeper.
     fn prepare(&mut self, overrides: &BTreeMap<String, String>) -> Result<()> {
         let version = self.distribution.version();
-        fs::write(self.path().join("log4j2.yaml"), settings::LOG4J2)?;
+        fs::write(self.path().join("log4j2.yaml"), settings::log4j2("SYSTEM_OUT", "INFO"))?;
         fs::write(self.path().join("log4j.properties"), settings::LOG4J)?;
         let zookeeper = if version.needs_zookeeper() { Some(ports::free()?) } else { None };
         for node in 1..=self.ports.len() {

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 /// Where the cache is, unless it is the directory `.lab` of the workspace.
 const CACHE_ENV: &str = "KMIRROR_LAB_DIR";
+
+/// When set, logs and data stay behind in the directory for temporary files.
+const KEEP_ENV: &str = "KMIRROR_LAB_KEEP";
 
 const HELPERS: &[(&str, &str)] = &[
     ("Command.java", include_str!("../java/lab/Command.java")),
@@ -159,6 +163,13 @@ fn cache_dir() -> PathBuf {
     let beside_workspace = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.lab");
     let dir = env(CACHE_ENV).map_or_else(beside_workspace, PathBuf::from);
     std::path::absolute(&dir).unwrap_or(dir)
+}
+
+/// A directory for the files of something that runs; it goes with its owner unless they are to be kept.
+pub(crate) fn lab_dir(what: &str) -> Result<TempDir> {
+    let mut dir = tempfile::Builder::new().prefix(&format!("kafka-lab-{what}-")).tempdir()?;
+    dir.disable_cleanup(env(KEEP_ENV).is_some());
+    Ok(dir)
 }
 
 /// Fills a directory beside `place` and renames it, so that `place` is complete or absent.

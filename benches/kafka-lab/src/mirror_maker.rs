@@ -20,7 +20,7 @@ pub fn start_mirror_maker(
     properties: &str,
     heap_mb: u32,
 ) -> Result<JavaProcess> {
-    fs::write(dir.join("log4j2.yaml"), settings::LOG4J2)?;
+    fs::write(dir.join("log4j2.yaml"), settings::log4j2("SYSTEM_OUT", "INFO"))?;
     fs::write(dir.join("log4j.properties"), settings::LOG4J)?;
     fs::write(dir.join("mm2.properties"), properties)?;
     let main = ["org.apache.kafka.connect.mirror.MirrorMaker", "mm2.properties"];

@@ -1,6 +1,7 @@
 //! Kafka's own Java clients in one process that answers commands: no JVM start per step of a test.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tempfile::TempDir;
 
-use crate::distribution::{Distribution, Version};
+use crate::distribution::{Distribution, Version, lab_dir};
 use crate::load::{Comparison, Isolation, Load, Produced};
+use crate::settings;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 const HEAP_MB: u32 = 384;
@@ -30,6 +33,7 @@ pub struct Peer {
     input: Mutex<Option<ChildStdin>>,
     next_id: AtomicU64,
     waiting: Waiting,
+    _dir: TempDir,
 }
 
 impl Peer {
@@ -39,13 +43,14 @@ impl Peer {
     /// The jars cannot be had, or Java cannot be started.
     pub fn start() -> Result<Self> {
         let distribution = Distribution::prepare(Version::V4_3_1)?;
+        let dir = lab_dir("peer")?;
+        fs::write(dir.path().join("log4j2.yaml"), settings::log4j2("SYSTEM_ERR", "WARN"))?;
         let mut command = distribution.java(HEAP_MB);
-        // Without a configuration log4j prints errors only, to the standard output: not its place here.
-        command.args(["-Dlog4j2.level=OFF", "lab.Peer"]);
+        command.current_dir(&dir).args(settings::logging_options()).arg("lab.Peer");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(dir.path().join("peer.log"))?)
             .spawn()
             .context("cannot run java")?;
         let input = child.stdin.take();
@@ -53,7 +58,7 @@ impl Peer {
         let waiting = Waiting::default();
         let answers = Arc::clone(&waiting);
         thread::spawn(move || distribute(output, &answers));
-        Ok(Self { child, input: Mutex::new(input), next_id: AtomicU64::new(1), waiting })
+        Ok(Self { child, input: Mutex::new(input), next_id: AtomicU64::new(1), waiting, _dir: dir })
     }
 
     /// Creates a topic with topic configurations and waits for the leaders of its partitions. The

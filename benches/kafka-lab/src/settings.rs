@@ -12,12 +12,16 @@ pub(crate) struct NodePorts {
     pub(crate) controller: u16,
 }
 
-/// `log4j2` and `reload4j` read different files; both are passed, each finds its own.
-pub(crate) const LOG4J2: &str = "\
-Configuration:
-  Appenders: {Console: {name: C, target: SYSTEM_OUT, PatternLayout: {pattern: \"%d{HH:mm:ss.SSS} %p %m (%c{1})%n\"}}}
-  Loggers: {Root: {level: INFO, AppenderRef: {ref: C}}}
-";
+/// What Kafka 4 logs with: everything from `level` on goes to `target`, a stream by log4j's name.
+pub(crate) fn log4j2(target: &str, level: &str) -> String {
+    format!(
+        "Configuration:\n  Appenders: {{Console: {{name: C, target: {target}, \
+         PatternLayout: {{pattern: \"%d{{HH:mm:ss.SSS}} %p %m (%c{{1}})%n%ex\"}}}}}}\n  \
+         Loggers: {{Root: {{level: {level}, AppenderRef: {{ref: C}}}}}}\n"
+    )
+}
+
+/// What older versions log with.
 pub(crate) const LOG4J: &str = "\
 log4j.rootLogger=INFO, C
 log4j.appender.C=org.apache.log4j.ConsoleAppender
@@ -25,7 +29,7 @@ log4j.appender.C.layout=org.apache.log4j.PatternLayout
 log4j.appender.C.layout.ConversionPattern=%d{HH:mm:ss.SSS} %p %m (%c{1})%n
 ";
 
-/// The JVM options that make a process log to its standard output.
+/// The JVM options that name both files, of which each version reads its own.
 pub(crate) fn logging_options() -> Vec<String> {
     let log4j = "-Dlog4j.configuration=file:log4j.properties";
     vec!["-Dlog4j2.configurationFile=log4j2.yaml".to_owned(), log4j.to_owned()]

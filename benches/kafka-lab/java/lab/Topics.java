@@ -11,6 +11,7 @@ import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
@@ -68,6 +69,11 @@ final class Topics {
         return Map.of();
     }
 
+    /**
+     * A broker is named as leader a moment before it serves the partition. A producer that pipelines into
+     * that moment may have its second batch taken as the first, and can never deliver the first; the
+     * answer to ListOffsets, which the client repeats until it comes, is the sign that the moment is over.
+     */
     private static void awaitPartitions(Admin admin, String topic, int partitions)
         throws Exception {
         for (int attempt = 0; attempt < 200; attempt++) {
@@ -75,6 +81,7 @@ final class Topics {
                 long led = admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic)
                     .partitions().stream().filter(p -> p.leader() != null).count();
                 if (led == partitions) {
+                    ends(admin, topic);
                     return;
                 }
             } catch (java.util.concurrent.ExecutionException unknownYet) {
@@ -119,13 +126,17 @@ final class Topics {
     }
 
     private static Map<String, Object> offsets(Admin admin, Command command) throws Exception {
-        String topic = command.text("topic");
-        Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
-        admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions()
-            .forEach(p -> ends.put(new TopicPartition(topic, p.partition()), OffsetSpec.latest()));
         Map<String, Object> found = new TreeMap<>();
-        admin.listOffsets(ends).all().get().forEach((partition, info) ->
+        ends(admin, command.text("topic")).forEach((partition, info) ->
             found.put(String.valueOf(partition.partition()), info.offset()));
         return found;
+    }
+
+    private static Map<TopicPartition, ListOffsetsResultInfo> ends(Admin admin, String topic)
+        throws Exception {
+        Map<TopicPartition, OffsetSpec> wanted = new HashMap<>();
+        admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions()
+            .forEach(p -> wanted.put(new TopicPartition(topic, p.partition()), OffsetSpec.latest()));
+        return admin.listOffsets(wanted).all().get();
     }
 }
