@@ -31,6 +31,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct Plan {
     charge: Charge,
+    /// First offset that the entry stands for: the one behind what came before it.
     source_first: i64,
     rewrite: bool,
 }
@@ -84,8 +85,12 @@ impl Queue {
                 && entry.next_offset() > next
             {
                 self.bytes += entry.bytes().len();
-                let source_first = entry.base_offset().max(next);
-                self.plans.push_back(Plan { charge: frames.share(frame), source_first, rewrite });
+                // Not the entry's base offset: a wrapper of an old format carries its last one.
+                self.plans.push_back(Plan {
+                    charge: frames.share(frame),
+                    source_first: next,
+                    rewrite,
+                });
                 self.entries.push_back(entry);
             }
             next = behind;
@@ -204,5 +209,44 @@ impl Queue {
         let (entry, plan) = self.entries.pop_front().zip(self.plans.pop_front())?;
         self.bytes = self.bytes.saturating_sub(entry.bytes().len());
         Some((entry, plan.charge))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol-client/tests/golden/batches/");
+
+    /// What comes out of a queue that was given a whole segment: the numbers of records, batch by batch.
+    fn through(segment: &str, mode: BatchMode) -> usize {
+        let records = Bytes::from(std::fs::read(format!("{GOLDEN}{segment}.bin")).unwrap());
+        let mut frames = Frames::new(1 << 20);
+        let frame = frames.enter(records.len());
+        let mut queue = Queue::default();
+        let limits = TargetLimits::default();
+        let mut filter = TxnFilter::default();
+        queue.accept(&records, 0, &mut filter, &limits, &mut frames, frame).unwrap();
+        frames.release(Charge::Frame(frame));
+        let mut count = 0;
+        while let Some(draft) = queue.next(&limits, mode, &mut frames).unwrap() {
+            count += batch::BatchHeader::parse(&draft.bytes).unwrap().record_count() as usize;
+            frames.release(draft.charge);
+        }
+        assert_eq!((queue.bytes(), frames.used_bytes()), (0, 0));
+        count
+    }
+
+    #[test]
+    fn wrappers_of_old_formats_lose_no_record() {
+        for mode in [BatchMode::Auto, BatchMode::Sealed] {
+            for segment in
+                ["m0-client-gzip", "m1-client-lz4", "m0-client-none", "m1-downconverted-snappy"]
+            {
+                assert_eq!(through(segment, mode), 24, "{segment} {mode:?}");
+            }
+            assert_eq!(through("java-none", mode), 60);
+        }
     }
 }
