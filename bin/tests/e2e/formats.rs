@@ -105,7 +105,7 @@ fn compacted_topics_keep_their_holes_to_themselves() -> Result<()> {
 }
 
 /// Kafka's own reader finds the segments of all topics with this prefix without fault, and `records` in them.
-fn logs_are_sound(cluster: &KafkaCluster, prefix: &str, records: u64) -> Result<()> {
+pub(crate) fn logs_are_sound(cluster: &KafkaCluster, prefix: &str, records: u64) -> Result<()> {
     let mut segments = Vec::new();
     for partition in fs::read_dir(cluster.data_dir(1))? {
         let partition = partition?;

@@ -3,6 +3,7 @@
 mod exercise;
 mod failures;
 mod formats;
+mod golden;
 mod handover;
 mod start;
 mod support;
