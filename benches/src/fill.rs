@@ -1,0 +1,137 @@
+//! Fills a topic of a real cluster with copies of one batch, as fast as the broker takes them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use protocol_client::batch::BatchBuilder;
+use protocol_client::client::{Client, ClientOptions, NewTopic, OffsetSpec};
+use protocol_client::cluster::{Backoff, TopicPartition};
+use protocol_client::net::{ConnectionOptions, Pending};
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::Isolation;
+use protocol_client::wire::produce::{
+    Acks, BATCH_HEADER_BYTES, ProducePartition, RawProduce, RawProduceAnswer,
+};
+
+const IN_FLIGHT: usize = 4;
+const TIMESTAMP_MS: i64 = 1_795_000_000_000;
+
+/// What a topic is filled with: the same batch over and over, one per partition and request, as a broker
+/// demands it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filling {
+    pub(crate) topic: &'static str,
+    pub(crate) partitions: i32,
+    pub(crate) batches_per_partition: u32,
+    pub(crate) batch_records: u32,
+    pub(crate) record_bytes: usize,
+}
+
+impl Filling {
+    pub(crate) fn records(&self) -> u64 {
+        let batches =
+            u64::from(self.partitions.unsigned_abs()) * u64::from(self.batches_per_partition);
+        batches * u64::from(self.batch_records)
+    }
+
+    /// Length of one batch.
+    pub(crate) fn batch_bytes(&self) -> Result<usize> {
+        Ok(self.batch()?.len())
+    }
+
+    fn batch(&self) -> Result<Bytes> {
+        let mut builder = BatchBuilder::new();
+        for record in 0..self.batch_records {
+            // Letters in no order: nothing on the way gains by compressing them.
+            let mut noise = u64::from(record) + 1;
+            let value = (0..self.record_bytes).map(|_| {
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                b' ' + (noise >> 58) as u8
+            });
+            builder.push(None, Some(&value.collect::<Vec<u8>>()), &[], TIMESTAMP_MS);
+        }
+        Ok(builder.build()?.bytes)
+    }
+}
+
+/// A client of the cluster behind `bootstrap`.
+pub(crate) fn client(bootstrap: &str) -> Result<Client> {
+    let bootstrap = bootstrap.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    // Polling for a topic that is about to appear must not wait long in between.
+    let pause = Duration::from_millis(5);
+    let backoff = Backoff { initial: pause, max: pause };
+    Ok(Client::new(ClientOptions { bootstrap, backoff, ..ClientOptions::default() }))
+}
+
+/// Creates the topic and fills it.
+pub(crate) async fn fill(client: &Client, filling: &Filling) -> Result<()> {
+    let name: Arc<str> = filling.topic.into();
+    let topic = NewTopic {
+        name: name.clone(),
+        partitions: Some(filling.partitions),
+        replication_factor: Some(1),
+        configs: Default::default(),
+    };
+    let mut created = client.create_topics(&[topic], false).await;
+    let topic_id = created.remove(&name).context("an answer for the topic")??.id;
+    let leader = leader(client, &name, filling.partitions).await?;
+    let connection = client.connect_to(leader, &Arc::new(ConnectionOptions::default())).await?;
+    let batch = filling.batch()?;
+    let (header, _) = batch.split_first_chunk::<BATCH_HEADER_BYTES>().context("a whole batch")?;
+    let payload = batch.slice(BATCH_HEADER_BYTES..);
+    let partitions = (0..filling.partitions).map(|index| ProducePartition {
+        topic: name.clone(),
+        topic_id,
+        index,
+        header: *header,
+        payload: payload.clone(),
+    });
+    let request = RawProduce {
+        acks: Acks::All,
+        timeout_ms: connection.request_timeout_ms(),
+        transactional_id: None,
+        partitions: partitions.collect(),
+    };
+    let mut under_way: VecDeque<Pending<RawProduceAnswer>> = VecDeque::new();
+    for _ in 0..filling.batches_per_partition {
+        under_way.push_back(connection.start_produce(&request));
+        if under_way.len() > IN_FLIGHT
+            && let Some(oldest) = under_way.pop_front()
+        {
+            expect_appended(oldest).await?;
+        }
+    }
+    for pending in under_way {
+        expect_appended(pending).await?;
+    }
+    Ok(())
+}
+
+/// The one node that leads every partition; the clusters of a run have no other. It is asked about each, so all
+/// are ready afterwards.
+async fn leader(client: &Client, topic: &Arc<str>, partitions: i32) -> Result<i32> {
+    let asked = (0..partitions).map(|index| TopicPartition::new(topic.clone(), index));
+    let ends = client.list_offsets_of(asked, OffsetSpec::Latest, Isolation::ReadUncommitted).await;
+    for end in ends.into_values() {
+        end?;
+    }
+    let first = TopicPartition::new(topic.clone(), 0);
+    Ok(client.view().leader_or_why(&first)?)
+}
+
+async fn expect_appended(pending: Pending<RawProduceAnswer>) -> Result<()> {
+    for partition in pending.await?.partitions {
+        ensure!(
+            partition.error == ErrorCode::NONE,
+            "partition {}: {:?}",
+            partition.index,
+            partition.error
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! `benches`: what kmirror costs beside a raw TCP relay, and what it does between real brokers.
+
+mod child;
+mod fill;
+mod relay;
+mod report;
+mod roles;
+mod usage;
+mod volume;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+// The allocator that the program itself runs with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures kmirror; compile it with --release.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  benches relay                        about two minutes
+  benches relay --seconds 1 --rounds 1 a first look
+  benches volume --kmirror target/release/kmirror --json";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// CPU per GiB of kmirror between null brokers and of a raw TCP relay, in turns
+    Relay(relay::RelayArgs),
+    /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
+    Volume(volume::VolumeArgs),
+    /// Part of a run; ends with its standard input
+    #[command(subcommand, hide = true)]
+    Role(roles::Role),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Relay(args) => relay::run(&args),
+        Command::Volume(args) => volume::run(&args),
+        Command::Role(role) => roles::run(role),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the kernel says a process has used, and the clock of the measurements.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Linux reports CPU times to programs in hundredths of a second (`USER_HZ`), whatever its own tick is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// User and system time of a process with all its threads, those that ended included (proc(5), `stat`).
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name in parentheses may hold anything; `utime` and `stime` are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(')').with_context(|| path.clone())?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    let ticks: u32 = ticks.sum::<Result<_, _>>().context(path)?;
+    Ok(TICK * ticks)
+}
+
+/// The most memory that a process has held at once, in bytes (proc(5), `VmHWM`).
+pub(crate) fn peak_resident_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.split_whitespace().next());
+    Ok(kib.context("no VmHWM")?.parse::<u64>()? * 1024)
+}
+
+#[expect(clippy::disallowed_methods, reason = "benches measure time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_of_this_process() {
+        let id = std::process::id();
+        let begin = now();
+        while cpu_time(id).expect("proc is mounted") < TICK * 3 {
+            assert!(begin.elapsed() < Duration::from_secs(30), "spinning costs time");
+        }
+        assert!(peak_resident_bytes(id).expect("proc is mounted") > 1 << 20);
+    }
+}
