@@ -22,3 +22,15 @@ pub enum EngineError {
         what: String,
     },
 }
+
+impl EngineError {
+    /// Says what was being done when a cluster refused.
+    pub(crate) fn about(self, subject: &str) -> Self {
+        match self {
+            Self::Refused { cluster, what } => {
+                Self::Refused { cluster, what: format!("{subject}: {what}") }
+            }
+            other @ Self::System { .. } => other,
+        }
+    }
+}

@@ -150,7 +150,11 @@ impl Flow {
             .until_works("target", &config.target.alias, async || {
                 topics::ensure_positions_topic(&client, &config).await
             })
-            .await?;
+            .await
+            .map_err(|error| error.about(&format!(
+                "topic {topic}, where positions are kept (created with {}.offset.storage.replication.factor = {})",
+                config.target.alias, config.positions.replication_factor
+            )))?;
         let mut wait = RETRY.0;
         loop {
             let ledger = Ledger::new(&config.connector, &config.source.alias);

@@ -1,6 +1,6 @@
 //! One round of discovery on real clusters: look at both sides, plan, create what is missing, look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,11 +114,15 @@ pub(super) async fn discover(
         );
     }
     if !changes.create.is_empty() || !changes.grow.is_empty() {
-        apply(flow, &clients.target, &changes).await;
+        let expected = apply(flow, &clients.target, &changes).await;
         for _ in 0..LOOKS {
             target_view = look(&clients.target, Side::Target).await?;
             changes = plan::plan(config, &source, &topics_of(&target_view))?;
-            if changes.create.is_empty() && changes.grow.is_empty() {
+            let mut missing = changes.create.iter().map(|topic| &topic.name);
+            let mut short = changes.grow.iter().map(|topic| &topic.name);
+            if !missing.any(|name| expected.contains(&**name))
+                && !short.any(|name| expected.contains(&**name))
+            {
                 break;
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -235,8 +239,9 @@ fn config_view(name: String, entry: ConfigEntry) -> ConfigView {
     }
 }
 
-/// Carries out a plan; what fails is told, the rest goes on.
-async fn apply(flow: &str, target: &Client, changes: &Changes) {
+/// Carries out a plan; what fails is told, the rest goes on. Answers the topics that will show the change.
+async fn apply(flow: &str, target: &Client, changes: &Changes) -> BTreeSet<Arc<str>> {
+    let mut expected = BTreeSet::new();
     let create: Vec<NewTopic> = changes
         .create
         .iter()
@@ -251,19 +256,27 @@ async fn apply(flow: &str, target: &Client, changes: &Changes) {
         match created {
             Ok(_) => info!(flow, %topic, "created on the target"),
             Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
-            Err(error) => warn!(flow, %topic, "could not be created on the target: {error}"),
+            Err(error) => {
+                warn!(flow, %topic, "could not be created on the target: {error}; tried again at the next refresh");
+                continue;
+            }
         }
+        expected.insert(topic);
     }
     let grow: BTreeMap<Arc<str>, i32> =
         changes.grow.iter().map(|topic| (topic.name.as_str().into(), topic.to)).collect();
     for (topic, grown) in target.create_partitions(&grow).await {
         match grown {
-            Ok(()) => info!(flow, %topic, "has got more partitions on the target"),
+            Ok(()) => {
+                info!(flow, %topic, "has got more partitions on the target");
+                expected.insert(topic);
+            }
             Err(error) => {
-                warn!(flow, %topic, "could not get more partitions on the target: {error}")
+                warn!(flow, %topic, "could not get more partitions on the target: {error}; tried again at the next refresh");
             }
         }
     }
+    expected
 }
 
 /// What the target topics demand of batches; Kafka's defaults where that is not told.
