@@ -1,8 +1,13 @@
 //! A fetch lane: one connection to one source broker, its fetch session, and one request under way at most.
 
-use protocol_client::conn::fetch_session::{FetchLimits, FetchSession};
-use protocol_client::wire::fetch::RawFetch;
+use std::collections::BTreeSet;
 
+use protocol_client::conn::fetch_session::{
+    FetchLimits, FetchSession, Fetched, SessionTopic, Want,
+};
+use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
+
+use super::event::PartitionKey;
 use super::frames::Frames;
 use super::link::Link;
 use super::settings::ShardSettings;
@@ -19,15 +24,36 @@ const LEAST_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct FetchLane {
     pub(super) link: Link,
-    pub(super) session: FetchSession,
-    /// Partitions that this broker leads.
-    pub(super) members: usize,
+    session: FetchSession,
+    /// Partitions that will want records again as soon as some of theirs have left.
+    held_back: BTreeSet<PartitionKey>,
     reserved: Option<usize>,
 }
 
 impl FetchLane {
     pub(super) fn new(now: Moment) -> Self {
-        Self { link: Link::new(now), session: FetchSession::default(), members: 0, reserved: None }
+        Self {
+            link: Link::new(now),
+            session: FetchSession::default(),
+            held_back: BTreeSet::new(),
+            reserved: None,
+        }
+    }
+
+    /// A partition wants records.
+    pub(super) fn want(&mut self, key: PartitionKey, topic: &SessionTopic, index: i32, want: Want) {
+        self.held_back.remove(&key);
+        self.session.set(key, topic, index, want);
+    }
+
+    /// A partition wants none at present; `soon` if it may want some again at any moment.
+    pub(super) fn leave(&mut self, key: PartitionKey, soon: bool) {
+        self.session.remove(key);
+        if soon {
+            self.held_back.insert(key);
+        } else {
+            self.held_back.remove(&key);
+        }
     }
 
     /// The next request, if the connection is free, somebody wants records and the budget has room.
@@ -46,7 +72,7 @@ impl FetchLane {
         if frames.free_bytes() < wish {
             return None;
         }
-        let all_in = self.session.len() >= self.members;
+        let all_in = self.held_back.is_empty();
         let max_wait_ms = if all_in {
             settings.fetch_max_wait_ms
         } else {
@@ -62,6 +88,18 @@ impl FetchLane {
         frames.reserve(wish);
         self.reserved = Some(wish);
         Some(request)
+    }
+
+    /// The parts of an answer, each with its partition. A refused session starts anew with the next request.
+    pub(super) fn accept(&mut self, answer: RawFetchAnswer) -> Vec<Fetched> {
+        self.link.worked();
+        self.session.accept(answer).unwrap_or_default()
+    }
+
+    /// The connection is gone; the next session starts anew.
+    pub(super) fn lose(&mut self, frames: &mut Frames) {
+        self.settle(frames);
+        self.session.abort();
     }
 
     /// What the request under way may bring, in bytes.

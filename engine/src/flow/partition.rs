@@ -175,18 +175,29 @@ impl PartitionFlow {
 
     /// What to ask the source for, if anything.
     pub(super) fn want(&self, settings: &ShardSettings) -> Option<Want> {
-        let takes = self.run == Run::Active
-            && self.source == SourceState::Ready
-            && self.target.phase() != Phase::Backoff
-            && self.target_leader.is_some()
-            && !self.stalled
-            && self.queue.bytes() < settings.queue_limit_bytes();
-        takes.then(|| Want {
+        (self.flows() && !self.is_queue_full(settings)).then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
             last_fetched_epoch: -1,
             max_bytes: settings.fetch_partition_max_bytes,
         })
+    }
+
+    /// Whether only its queue keeps it from taking more: it wants more as soon as a batch has left.
+    pub(super) fn is_full(&self, settings: &ShardSettings) -> bool {
+        self.flows() && self.is_queue_full(settings)
+    }
+
+    fn flows(&self) -> bool {
+        self.run == Run::Active
+            && self.source == SourceState::Ready
+            && self.target.phase() != Phase::Backoff
+            && self.target_leader.is_some()
+            && !self.stalled
+    }
+
+    fn is_queue_full(&self, settings: &ShardSettings) -> bool {
+        self.queue.bytes() >= settings.queue_limit_bytes()
     }
 
     /// Whether a batch could go out now.

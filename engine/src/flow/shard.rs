@@ -215,8 +215,7 @@ impl Shard {
         if let Some(lane) =
             slot.flow.source_leader.and_then(|leader| self.fetch_lanes.get_mut(&leader.node))
         {
-            lane.session.remove(key);
-            lane.members = lane.members.saturating_sub(1);
+            lane.leave(key, false);
         }
         if let Some(lane) =
             slot.flow.target_leader.and_then(|leader| self.produce_lanes.get_mut(&leader.node))
@@ -287,9 +286,9 @@ impl Shard {
                 Some(want) => {
                     let source = &slot.flow.spec.source;
                     let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
-                    lane.session.set(key, &topic, source.index, want);
+                    lane.want(key, &topic, source.index, want);
                 }
-                None => lane.session.remove(key),
+                None => lane.leave(key, !self.draining && slot.flow.is_full(&self.settings)),
             }
         }
         if !slot.ready
@@ -350,11 +349,10 @@ impl Shard {
             return;
         }
         if let Some(lane) = before.and_then(|leader| self.fetch_lanes.get_mut(&leader.node)) {
-            lane.session.remove(key);
-            lane.members = lane.members.saturating_sub(1);
+            lane.leave(key, false);
         }
         if let Some(leader) = leader {
-            self.fetch_lanes.entry(leader.node).or_insert_with(|| FetchLane::new(now)).members += 1;
+            self.fetch_lanes.entry(leader.node).or_insert_with(|| FetchLane::new(now));
         }
     }
 
@@ -469,8 +467,7 @@ impl Shard {
                 if !fetch.link.down(now, lane.incarnation, &mut self.rng) {
                     return;
                 }
-                fetch.settle(&mut self.frames);
-                fetch.session.abort();
+                fetch.lose(&mut self.frames);
             }
             Side::Target => {
                 let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
@@ -498,10 +495,8 @@ impl Shard {
             return;
         }
         lane.settle(&mut self.frames);
-        lane.link.worked();
         let frame = self.frames.enter(answer.frame_bytes);
-        // A refused session starts anew with the next request.
-        let fetched = lane.session.accept(answer).unwrap_or_default();
+        let fetched = lane.accept(answer);
         for part in fetched {
             if part.partition.error != ErrorCode::NONE {
                 self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);

@@ -1,6 +1,8 @@
 //! Topics come, grow and go; the engine stops and starts.
 
-use embedded_broker::TopicSpec;
+use std::time::Duration;
+
+use embedded_broker::{ApiKey, TopicSpec};
 use engine::flow::shard::PartitionState;
 
 use crate::setup::{Clusters, stop, until};
@@ -62,6 +64,11 @@ async fn a_record_that_the_target_refuses_stops_its_partition_alone() {
     .await;
     clusters.write("small", 0, 10, 1);
     clusters.assert_mirrored("small", 0).await;
+    // The stopped partition does not keep its lane busy: idle fetches wait for half a second each.
+    let before = clusters.source.requests(ApiKey::Fetch);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let idle = clusters.source.requests(ApiKey::Fetch) - before;
+    assert!(idle <= 12, "{idle} fetches in an idle second");
     stop(engine).await;
 }
 
