@@ -26,6 +26,9 @@ use crate::model::{Moment, Side, TopicPartition};
 /// Least time between two refreshes of one cluster's metadata.
 const REFRESH_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// The same when refreshes do not bring what is missing.
+const LONGEST_REFRESH_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Progress of one partition, for status and for the positions that are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -80,6 +83,8 @@ struct Refresh {
     asked: bool,
     not_before: Moment,
     wanted: bool,
+    /// Views in a row that still lacked a leader.
+    fruitless: u32,
 }
 
 impl Shard {
@@ -308,15 +313,19 @@ impl Shard {
         view: Arc<ClusterView>,
         effects: &mut Vec<Effect>,
     ) {
-        let refresh = &mut self.refresh[side as usize];
-        refresh.asked = false;
-        refresh.not_before = now + REFRESH_PAUSE;
+        self.refresh[side as usize].asked = false;
+        self.refresh[side as usize].wanted = false;
         self.views[side as usize] = Some(view);
         let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
         for key in keys {
             self.place(now, key, side, effects);
             self.update(key);
         }
+        // A leader that stays away, or a topic that is gone, must not be asked for ten times a second for ever.
+        let refresh = &mut self.refresh[side as usize];
+        refresh.fruitless = if refresh.wanted { refresh.fruitless.saturating_add(1) } else { 0 };
+        refresh.not_before =
+            now + (REFRESH_PAUSE * (1 << refresh.fruitless.min(6))).min(LONGEST_REFRESH_PAUSE);
         self.close_unused(side, effects);
     }
 
@@ -567,7 +576,8 @@ impl Shard {
         for side in [Side::Source, Side::Target] {
             let refresh = &mut self.refresh[side as usize];
             if refresh.wanted && !refresh.asked && refresh.not_before <= now {
-                *refresh = Refresh { asked: true, not_before: now, wanted: false };
+                refresh.asked = true;
+                refresh.wanted = false;
                 effects.push(Effect::RefreshMetadata(side));
             }
         }

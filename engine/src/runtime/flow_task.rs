@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::clusters::{self, FlowClients};
 use super::shard_task::{self, Command, ShardSetup};
 use super::supervisor::progress;
+use super::tell::Troubles;
 use super::threads::Threads;
 use super::topics::{self, Found};
 use crate::config::{FlowConfig, ProcessConfig, StartFrom};
@@ -50,6 +51,7 @@ impl FlowSetup {
         let shares = (threads.len() * flows.max(1)) as u64;
         let budget_bytes = usize::try_from(process.memory_bytes / shares).unwrap_or(usize::MAX);
         let settings = clusters::shard_settings(&config, budget_bytes, clock);
+        let troubles = Troubles::default();
         let shards = (0..threads.len()).map(|index| {
             let (commands, receiver) = mpsc::unbounded_channel();
             let setup = ShardSetup {
@@ -57,6 +59,7 @@ impl FlowSetup {
                 settings: settings.clone(),
                 clock,
                 seed: fastrand::u64(..),
+                troubles: troubles.clone(),
                 source: clients.source.clone(),
                 target: clients.target.clone(),
                 source_options: clients.source_options.clone(),

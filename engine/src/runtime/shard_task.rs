@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
-use super::tell;
+use super::tell::{self, Troubles};
 use crate::flow::event::{Effect, Event, LaneId, LogRange, PartitionKey, PartitionSpec};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Progress, Shard};
@@ -47,6 +47,7 @@ pub(super) struct ShardSetup {
     pub(super) settings: ShardSettings,
     pub(super) clock: Clock,
     pub(super) seed: u64,
+    pub(super) troubles: Troubles,
     pub(super) source: Client,
     pub(super) target: Client,
     pub(super) source_options: Arc<ConnectionOptions>,
@@ -106,6 +107,8 @@ impl Shell {
     fn happened(&mut self, happened: Happened) {
         match happened {
             Happened::Opened(lane, connection) => {
+                self.setup.troubles.lane_up(&self.setup.flow, lane);
+                self.watch(lane, connection.clone());
                 self.lanes.insert(lane, connection);
                 self.take(Event::LaneUp(lane));
             }
@@ -215,11 +218,12 @@ impl Shell {
         };
         let events = self.events.clone();
         let flow = self.setup.flow.clone();
+        let troubles = self.setup.troubles.clone();
         tokio::task::spawn_local(async move {
             let happened = match client.connect_to(lane.node, &options).await {
                 Ok(connection) => Happened::Opened(lane, connection),
                 Err(error) => {
-                    tell::lane_failed(&flow, lane, &error);
+                    troubles.lane_failed(&flow, lane, &error);
                     Happened::Event(Event::LaneDown(lane))
                 }
             };
@@ -241,12 +245,24 @@ impl Shell {
         };
         let answer = start(connection);
         let flow = self.setup.flow.clone();
+        let troubles = self.setup.troubles.clone();
         tokio::task::spawn_local(async move {
             let event = answer.await.unwrap_or_else(|error| {
-                tell::lane_failed(&flow, lane, &error);
+                troubles.lane_failed(&flow, lane, &error);
                 Event::LaneDown(lane)
             });
             let _ = events.send(Happened::Event(event));
+        });
+    }
+
+    /// Notices the end of a connection also when nothing is under way on it: brokers close idle ones.
+    fn watch(&self, lane: LaneId, connection: Connection) {
+        let events = self.events.clone();
+        let flow = self.setup.flow.clone();
+        let troubles = self.setup.troubles.clone();
+        tokio::task::spawn_local(async move {
+            troubles.lane_failed(&flow, lane, &connection.closed().await);
+            let _ = events.send(Happened::Event(Event::LaneDown(lane)));
         });
     }
 

@@ -1,9 +1,13 @@
 //! What people read in the log about data lanes and partitions.
 
-use protocol_client::ClientError;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::{ClientError, Fault};
 use tracing::{debug, error, info, warn};
 
-use crate::flow::event::{Happening, LaneId, Report};
+use crate::flow::event::{Happening, LaneId, NodeId, Report};
 use crate::model::Side;
 
 /// Something happened to a partition.
@@ -12,6 +16,11 @@ pub(super) fn report(flow: &str, report: &Report) {
     match what {
         Happening::Started { .. } => debug!(flow, %source, %target, "{what}"),
         Happening::Recovered => info!(flow, %source, %target, "{what}"),
+        // Said of the broker already, once for all its partitions.
+        Happening::TargetAway(ErrorCode::NETWORK_EXCEPTION)
+        | Happening::SourceAway(ErrorCode::NETWORK_EXCEPTION) => {
+            debug!(flow, %source, %target, "{what}");
+        }
         Happening::TargetAway(_) | Happening::SourceAway(_) => {
             warn!(flow, %source, %target, "{what}")
         }
@@ -21,9 +30,37 @@ pub(super) fn report(flow: &str, report: &Report) {
     }
 }
 
-/// A data connection could not be opened or is lost; it is opened again with backoff.
-pub(super) fn lane_failed(flow: &str, lane: LaneId, error: &ClientError) {
-    debug!(flow, side = %lane.side, node = lane.node, attempt = lane.incarnation, "connection lost: {error}");
+/// Brokers that people were told about, shared by all lanes of a flow: each trouble is told once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Troubles(Arc<Mutex<BTreeSet<(Side, NodeId)>>>);
+
+impl Troubles {
+    /// A data connection could not be opened or is lost; it is opened again with backoff.
+    pub(super) fn lane_failed(&self, flow: &str, lane: LaneId, error: &ClientError) {
+        // A connection that this side closed is no trouble.
+        if *error.fault() == Fault::Closed {
+            return;
+        }
+        if self.with(|told| told.insert((lane.side, lane.node))) {
+            warn!(
+                flow,
+                "{} broker {}: {error}; reconnecting until it answers", lane.side, lane.node
+            );
+        } else {
+            debug!(flow, side = %lane.side, node = lane.node, attempt = lane.incarnation, "no connection: {error}");
+        }
+    }
+
+    /// A data connection is ready.
+    pub(super) fn lane_up(&self, flow: &str, lane: LaneId) {
+        if self.with(|told| told.remove(&(lane.side, lane.node))) {
+            info!(flow, "{} broker {} answers again", lane.side, lane.node);
+        }
+    }
+
+    fn with<R>(&self, action: impl FnOnce(&mut BTreeSet<(Side, NodeId)>) -> R) -> R {
+        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A cluster's metadata could not be had; it is asked for again.
