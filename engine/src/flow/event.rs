@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol_client::cluster::ClusterView;
+use protocol_client::conn::fetch_session::SessionError;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 use protocol_client::wire::produce::{RawProduce, RawProduceAnswer};
@@ -106,8 +107,8 @@ pub enum Event {
 pub enum Effect {
     /// Open a connection.
     Connect(LaneId),
-    /// Close a connection; nobody waits for it any longer.
-    Close(LaneId),
+    /// Close a connection; nobody waits for it any longer. With an error, because its broker does not do what it should.
+    Close(LaneId, Option<SessionError>),
     /// Send a fetch.
     Fetch(LaneId, RawFetch),
     /// Send a produce request; requests of a lane go out in this order.
@@ -197,6 +198,8 @@ pub enum Failure {
     },
     /// The cluster does not let us.
     Denied(Side, ErrorCode),
+    /// The topic was deleted and created again: it is another one now.
+    Recreated(Side),
 }
 
 impl fmt::Display for Happening {
@@ -255,6 +258,11 @@ impl fmt::Display for Failure {
             Self::Denied(side, error) => {
                 write!(f, "stopped: the {side} cluster says {error}; {}", error.remedy())
             }
+            Self::Recreated(side) => write!(
+                f,
+                "stopped: the topic was deleted and created again at the {side}; delete the target topic and the stored \
+                 position to start anew"
+            ),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use protocol_client::conn::fetch_session::{
-    FetchLimits, FetchSession, Fetched, SessionTopic, Want,
+    FetchLimits, FetchSession, Fetched, SessionError, SessionTopic, Want,
 };
+use protocol_client::wire::error_code::RetryClass;
 use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 
 use super::event::PartitionKey;
@@ -13,8 +14,8 @@ use super::link::Link;
 use super::settings::ShardSettings;
 use crate::model::Moment;
 
-/// How long a broker may hold an empty fetch while some partitions of the lane sit out, in milliseconds: they may want
-/// to come back at any moment, and a waiting fetch would keep them out.
+/// How long a broker may hold an empty fetch while the queues of some partitions are full, in milliseconds: they come back
+/// as soon as the target has taken a batch, and a waiting fetch would keep them out.
 const SHORT_WAIT_MS: i32 = 5;
 
 /// The smallest answer that is worth a request, in bytes.
@@ -56,20 +57,23 @@ impl FetchLane {
         }
     }
 
-    /// The next request, if the connection is free, somebody wants records and the budget has room.
+    /// Whether the connection is free and somebody wants records.
+    pub(super) fn wants_request(&self) -> bool {
+        self.link.is_up() && self.reserved.is_none() && !self.session.is_empty()
+    }
+
+    /// The next request, if the budget has room; call only when the lane wants one.
     pub(super) fn next_request(
         &mut self,
         lanes: usize,
         settings: &ShardSettings,
         frames: &mut Frames,
     ) -> Option<RawFetch> {
-        if !self.link.is_up() || self.reserved.is_some() || self.session.is_empty() {
-            return None;
-        }
         // Half of the budget is for answers under way, shared by the lanes; the other half for what waits.
         let share = (settings.budget_bytes / 2 / lanes.max(1)).max(LEAST_BYTES);
         let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
-        if frames.free_bytes() < wish {
+        // However small the budget, somebody may always ask.
+        if frames.free_bytes() < wish && frames.used_bytes() > 0 {
             return None;
         }
         let all_in = self.held_back.is_empty();
@@ -90,10 +94,21 @@ impl FetchLane {
         Some(request)
     }
 
-    /// The parts of an answer, each with its partition. A refused session starts anew with the next request.
-    pub(super) fn accept(&mut self, answer: RawFetchAnswer) -> Vec<Fetched> {
-        self.link.worked();
-        self.session.accept(answer).unwrap_or_default()
+    /// The parts of an answer, each with its partition. A session that the broker forgot starts anew with the next request.
+    ///
+    /// # Errors
+    /// The broker does not do what it should; asking again at once would not change that.
+    pub(super) fn accept(&mut self, answer: RawFetchAnswer) -> Result<Vec<Fetched>, SessionError> {
+        match self.session.accept(answer) {
+            Err(SessionError::Refused(code)) if code.class() == RetryClass::Session => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+            Ok(fetched) => {
+                self.link.worked();
+                Ok(fetched)
+            }
+        }
     }
 
     /// The connection is gone; the next session starts anew.

@@ -8,7 +8,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// Kafka's own `reconnect.backoff.max.ms`.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A connection's state. Events of an earlier connection carry its number and are ignored.
+/// A connection's state. Events of an earlier connection carry its number and are ignored; numbers are never used twice
+/// in a shard, so that a lane that is closed and opened again is another one.
 #[derive(Debug)]
 pub(super) struct Link {
     state: LinkState,
@@ -37,12 +38,18 @@ impl Link {
         self.incarnation
     }
 
-    /// Starts an attempt when one is due; answers its number.
-    pub(super) fn try_connect(&mut self, now: Moment) -> Option<u64> {
+    /// Whether this is the number of the connection that is up.
+    pub(super) fn is_up_as(&self, incarnation: u64) -> bool {
+        self.is_up() && self.incarnation == incarnation
+    }
+
+    /// Starts an attempt when one is due; answers its number, the next one of the shard.
+    pub(super) fn try_connect(&mut self, now: Moment, last: &mut u64) -> Option<u64> {
         match self.state {
             LinkState::Down { retry_at } if retry_at <= now => {
                 self.state = LinkState::Connecting;
-                self.incarnation += 1;
+                *last += 1;
+                self.incarnation = *last;
                 Some(self.incarnation)
             }
             _ => None,
@@ -98,16 +105,17 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         let start = Moment::default();
         let mut link = Link::new(start);
-        let first = link.try_connect(start).expect("due at once");
+        let mut last = 0;
+        let first = link.try_connect(start, &mut last).expect("due at once");
         assert!(link.up(first));
         assert!(link.down(start, first, &mut rng));
         assert!(!link.down(start, first, &mut rng));
         let retry_at = link.retry_at().expect("down");
         assert!(retry_at > start);
-        assert_eq!(link.try_connect(start), None);
-        let second = link.try_connect(retry_at).expect("due");
-        assert!(!link.up(first));
-        assert!(link.up(second));
+        assert_eq!(link.try_connect(start, &mut last), None);
+        let second = link.try_connect(retry_at, &mut last).expect("due");
+        assert!(!link.up(first) && !link.is_up_as(first));
+        assert!(link.up(second) && link.is_up_as(second));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use protocol_client::batch::{BatchError, TxnFilter};
 use protocol_client::conn::fetch_session::Want;
-use protocol_client::wire::error_code::{ErrorCode, RetryClass};
+use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::FetchedPartition;
 
 use super::event::{Failure, Happening, LogRange, NodeId, PartitionSpec, Start};
@@ -100,6 +100,10 @@ pub(super) struct PartitionFlow {
     damaged: u32,
     /// The lane to the target is away or does not answer.
     stalled: bool,
+    /// The target's end is being asked for.
+    end_asked: bool,
+    /// What is being asked for was wanted for an earlier reason.
+    end_stale: bool,
 }
 
 impl PartitionFlow {
@@ -127,7 +131,9 @@ impl PartitionFlow {
             trouble_since: None,
             told_trouble: false,
             damaged: 0,
-            stalled: false,
+            stalled: true,
+            end_asked: true,
+            end_stale: false,
         }
     }
 
@@ -164,18 +170,24 @@ impl PartitionFlow {
             {
                 PartitionState::Starting
             }
-            Run::Active
-                if self.target.phase() == Phase::Ready && self.source == SourceState::Ready =>
-            {
-                PartitionState::Running
-            }
+            Run::Active if self.flows() => PartitionState::Running,
             Run::Active => PartitionState::Retrying,
         }
     }
 
+    /// Nothing stands between the source and the target as far as the partition knows.
+    fn flows(&self) -> bool {
+        self.target.phase() == Phase::Ready
+            && self.source == SourceState::Ready
+            && self.source_leader.is_some()
+            && self.target_leader.is_some()
+            && !self.stalled
+    }
+
     /// What to ask the source for, if anything.
     pub(super) fn want(&self, settings: &ShardSettings) -> Option<Want> {
-        (self.flows() && !self.is_queue_full(settings)).then(|| Want {
+        let wants = self.takes_records() && !self.is_full(settings);
+        wants.then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
             last_fetched_epoch: -1,
@@ -183,20 +195,19 @@ impl PartitionFlow {
         })
     }
 
-    /// Whether only its queue keeps it from taking more: it wants more as soon as a batch has left.
-    pub(super) fn is_full(&self, settings: &ShardSettings) -> bool {
-        self.flows() && self.is_queue_full(settings)
+    /// Only its full queue keeps the partition from being fetched: it may come back at any moment.
+    pub(super) fn sits_out(&self, settings: &ShardSettings) -> bool {
+        self.takes_records() && self.is_full(settings)
     }
 
-    fn flows(&self) -> bool {
+    fn takes_records(&self) -> bool {
         self.run == Run::Active
             && self.source == SourceState::Ready
             && self.target.phase() != Phase::Backoff
-            && self.target_leader.is_some()
             && !self.stalled
     }
 
-    fn is_queue_full(&self, settings: &ShardSettings) -> bool {
+    fn is_full(&self, settings: &ShardSettings) -> bool {
         self.queue.bytes() >= settings.queue_limit_bytes()
     }
 
@@ -208,11 +219,16 @@ impl PartitionFlow {
 
     /// Nothing is on the way to the target.
     pub(super) fn is_drained(&self) -> bool {
-        self.run == Run::Failed || self.target.phase() == Phase::Backoff || self.target.is_empty()
+        self.target.phase() == Phase::Backoff || self.target.is_empty()
     }
 
-    /// The next batch for the wire.
-    pub(super) fn send(&mut self, producer: (i64, i16), cx: &mut Cx<'_>) -> Option<&Outgoing> {
+    /// The next batch for the wire, in this request.
+    pub(super) fn send(
+        &mut self,
+        request: u64,
+        producer: (i64, i16),
+        cx: &mut Cx<'_>,
+    ) -> Option<&Outgoing> {
         if self.run == Run::Failed {
             return None;
         }
@@ -220,17 +236,16 @@ impl PartitionFlow {
             if !self.target.has_room() {
                 return None;
             }
-            let pushed = match self.queue.next(&self.spec.limits, cx.settings.batches, cx.frames) {
+            match self.queue.next(&self.spec.limits, cx.settings.batches, cx.frames) {
                 Ok(None) => return None,
                 Ok(Some(draft)) => self.target.push(draft, producer),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = pushed {
-                self.on_bad_batch(&error, cx);
-                return None;
+                Err(error) => {
+                    self.on_bad_batch(&error, cx);
+                    return None;
+                }
             }
         }
-        self.target.send_next()
+        self.target.send_next(request)
     }
 
     /// One partition's part of a fetch answer.
@@ -293,6 +308,10 @@ impl PartitionFlow {
 
     /// The end of the target's log.
     pub(super) fn on_target_end(&mut self, end: Result<i64, ErrorCode>, cx: &mut Cx<'_>) {
+        self.end_asked = false;
+        if std::mem::take(&mut self.end_stale) {
+            return self.ask_target(cx);
+        }
         let first = match self.target.phase() {
             Phase::Asking => true,
             Phase::Comparing => false,
@@ -302,55 +321,56 @@ impl PartitionFlow {
             Ok(end) => {
                 let step = self.target.on_end(end, cx.frames);
                 if first {
+                    self.worked(Side::Target, cx);
                     let source_offset = self.fetch_offset;
                     cx.notes
                         .push(Note::Tell(Happening::Started { source_offset, target_end: end }));
                 }
                 self.take(step, cx);
             }
+            Err(error) if first && error == ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                self.fail(Failure::Denied(Side::Target, error), cx);
+            }
             Err(error) => self.take(Step::AskLater(error), cx),
         }
     }
 
-    /// The target answered for one batch.
-    pub(super) fn on_produced(&mut self, base_sequence: i32, outcome: Outcome, cx: &mut Cx<'_>) {
-        match outcome {
-            Ok(_) => {
-                self.damaged = 0;
-                self.worked(Side::Target, cx);
-            }
-            Err(error) => {
-                if error.class() == RetryClass::RefreshMetadata {
-                    cx.notes.push(Note::RefreshMetadata(Side::Target));
-                }
-            }
+    /// The target answered for the batch in this request; [`ErrorCode::NETWORK_EXCEPTION`] when the connection was lost.
+    pub(super) fn on_produced(&mut self, request: u64, outcome: Outcome, cx: &mut Cx<'_>) {
+        if outcome.is_ok() {
+            self.damaged = 0;
+            self.worked(Side::Target, cx);
         }
-        let step = self.target.on_answer(base_sequence, outcome, cx.frames);
+        let step = self.target.on_answer(request, outcome, cx.frames);
         self.take(step, cx);
     }
 
-    /// The connection to the target's leader is gone.
-    pub(super) fn on_lane_lost(&mut self, cx: &mut Cx<'_>) {
-        let step = self.target.on_lane_lost();
+    /// The lane that carried the window is not the leader's any more.
+    pub(super) fn on_leader_moved(&mut self, cx: &mut Cx<'_>) {
+        let step = self.target.on_leader_moved();
         self.take(step, cx);
+    }
+
+    /// Metadata knows no leader.
+    pub(super) fn on_leaderless(&mut self, side: Side, cx: &mut Cx<'_>) {
+        let failures = &mut self.failures[side as usize];
+        *failures = failures.saturating_add(1);
+        self.tell_trouble(side, ErrorCode::LEADER_NOT_AVAILABLE, cx);
+    }
+
+    /// Metadata knows the topic under another id.
+    pub(super) fn on_recreated(&mut self, side: Side, cx: &mut Cx<'_>) {
+        self.fail(Failure::Recreated(side), cx);
     }
 
     /// A wait is over.
     pub(super) fn on_deadline(&mut self, cx: &mut Cx<'_>) {
-        if self.run == Run::Failed {
-            return;
-        }
-        if matches!(self.source, SourceState::Backoff(at) if at <= cx.now) {
-            self.source = SourceState::Ready;
-            if !matches!(self.spec.start, Start::At(_)) {
-                self.ask_source(cx);
-            }
+        let source_due = matches!(self.source, SourceState::Backoff(at) if at <= cx.now);
+        if source_due && self.run != Run::Failed {
+            self.restart_source(cx);
         }
         if self.target_retry_at.is_some_and(|at| at <= cx.now) {
-            self.target_retry_at = None;
-            let known = self.target.target_next().is_some();
-            self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
-            cx.notes.push(Note::AskTargetEnd);
+            self.compare(cx);
         }
     }
 
@@ -378,16 +398,38 @@ impl PartitionFlow {
     /// Goes on after a pause or a failure, from the position.
     pub(super) fn resume(&mut self, cx: &mut Cx<'_>) {
         if self.run == Run::Failed {
-            self.source = SourceState::Ready;
-            if !matches!(self.spec.start, Start::At(_)) {
-                self.ask_source(cx);
+            self.restart_source(cx);
+            if !self.target.is_open() {
+                self.compare(cx);
             }
-            let known = self.target.target_next().is_some();
-            self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
-            cx.notes.push(Note::AskTargetEnd);
         }
         self.run = Run::Active;
         self.damaged = 0;
+    }
+
+    fn restart_source(&mut self, cx: &mut Cx<'_>) {
+        self.source = SourceState::Ready;
+        if !matches!(self.spec.start, Start::At(_)) {
+            self.ask_source(cx);
+        }
+    }
+
+    /// Asks for the target's end, for the first time or to tell what was appended.
+    fn compare(&mut self, cx: &mut Cx<'_>) {
+        self.target_retry_at = None;
+        let known = self.target.target_next().is_some();
+        self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
+        self.ask_target(cx);
+    }
+
+    /// One question at a time: an answer that is still to come may be older than what it is wanted for.
+    fn ask_target(&mut self, cx: &mut Cx<'_>) {
+        if self.end_asked {
+            self.end_stale = true;
+        } else {
+            self.end_asked = true;
+            cx.notes.push(Note::AskTargetEnd);
+        }
     }
 
     /// Lets go of all memory and goes back to the position.
@@ -418,7 +460,8 @@ impl PartitionFlow {
             return self.fail(Failure::SourceShrank { position, range }, cx);
         }
         if position >= range.earliest {
-            return;
+            // Two brokers disagree, or the log has moved meanwhile.
+            return self.trouble(Side::Source, ErrorCode::OFFSET_OUT_OF_RANGE, cx);
         }
         let (from, to) = (position, range.earliest);
         if cx.settings.on_gap == GapPolicy::Fail {
@@ -431,13 +474,13 @@ impl PartitionFlow {
     fn take(&mut self, step: Step, cx: &mut Cx<'_>) {
         match step {
             Step::Nothing => {}
-            Step::AskEnd => cx.notes.push(Note::AskTargetEnd),
-            Step::AskLater(error) if error == ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-                self.fail(Failure::Denied(Side::Target, error), cx);
-            }
+            Step::AskEnd => self.ask_target(cx),
             Step::AskLater(error) => self.trouble(Side::Target, error, cx),
             Step::Settled { may_repeat } => {
-                self.worked(Side::Target, cx);
+                // With batches to send, only their acknowledgement shows that the target works.
+                if self.target.is_empty() {
+                    self.worked(Side::Target, cx);
+                }
                 if may_repeat > 0 {
                     cx.notes.push(Note::Tell(Happening::MayRepeat { records: may_repeat }));
                 }
@@ -447,7 +490,6 @@ impl PartitionFlow {
             }
             Step::Damaged => {
                 self.clear(cx.frames);
-                self.target.set_phase(Phase::Ready);
                 self.damaged_batch("the target finds its checksum wrong", cx);
             }
             Step::TargetShrank { expected, end } => self.fail(
@@ -457,6 +499,7 @@ impl PartitionFlow {
                 cx,
             ),
         }
+        self.let_go(cx.frames);
     }
 
     /// A batch that cannot be opened may have been damaged on the way; one that is too large stays so.
@@ -496,8 +539,14 @@ impl PartitionFlow {
         }
         cx.notes.push(Note::WakeAt(until));
         cx.notes.push(Note::RefreshMetadata(side));
+        self.tell_trouble(side, error, cx);
+    }
+
+    /// People hear of a trouble when it lasts, and once.
+    fn tell_trouble(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
         let since = *self.trouble_since.get_or_insert(cx.now);
-        if !self.told_trouble && cx.now - since >= QUIET {
+        let hush = self.told_trouble || self.run == Run::Failed;
+        if !hush && cx.now - since >= QUIET {
             self.told_trouble = true;
             cx.notes.push(Note::Tell(match side {
                 Side::Source => Happening::SourceAway(error),
@@ -516,13 +565,22 @@ impl PartitionFlow {
         }
     }
 
+    /// Stops the partition. What is under way is still waited for, so that the position is right.
     fn fail(&mut self, failure: Failure, cx: &mut Cx<'_>) {
-        if self.run == Run::Failed {
-            return;
+        self.rewind(cx.frames);
+        if self.run != Run::Failed {
+            self.run = Run::Failed;
+            cx.notes.push(Note::Tell(Happening::Failed(failure)));
         }
-        self.run = Run::Failed;
-        self.clear(cx.frames);
-        cx.notes.push(Note::Tell(Happening::Failed(failure)));
+        self.target.unpin(cx.frames);
+        self.let_go(cx.frames);
+    }
+
+    /// A failed partition keeps nothing but batches whose fate is open.
+    fn let_go(&mut self, frames: &mut Frames) {
+        if self.run == Run::Failed && !self.target.is_open() {
+            self.clear(frames);
+        }
     }
 
     /// Forgets what is queued: it will be fetched again.

@@ -15,13 +15,6 @@ const REQUESTS_UNDER_WAY: usize = 5;
 /// How long an answer may take before the lane's partitions stop pinning memory for it.
 const STALL: Duration = Duration::from_secs(5);
 
-/// A batch that a request carries: whose it is and its sequence number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Carried {
-    pub(super) key: PartitionKey,
-    pub(super) base_sequence: i32,
-}
-
 /// Produce lane towards one broker.
 #[derive(Debug)]
 pub(super) struct ProduceLane {
@@ -34,7 +27,8 @@ pub(super) struct ProduceLane {
 #[derive(Debug)]
 struct Request {
     sent_at: Moment,
-    carried: Vec<Carried>,
+    /// The partitions that have a batch in it, one each.
+    carried: Vec<PartitionKey>,
 }
 
 impl ProduceLane {
@@ -43,7 +37,8 @@ impl ProduceLane {
             link: Link::new(now),
             ready: VecDeque::new(),
             under_way: BTreeMap::new(),
-            stalled: false,
+            // Nothing is fetched for a connection that is not there yet.
+            stalled: true,
         }
     }
 
@@ -73,22 +68,20 @@ impl ProduceLane {
     }
 
     /// A request went out.
-    pub(super) fn sent(&mut self, now: Moment, request: u64, carried: Vec<Carried>) {
+    pub(super) fn sent(&mut self, now: Moment, request: u64, carried: Vec<PartitionKey>) {
         self.under_way.insert(request, Request { sent_at: now, carried });
     }
 
     /// A request was answered: what it carried.
-    pub(super) fn answered(&mut self, request: u64) -> Option<Vec<Carried>> {
+    pub(super) fn answered(&mut self, request: u64) -> Option<Vec<PartitionKey>> {
         self.under_way.remove(&request).map(|request| request.carried)
     }
 
     /// The connection is gone: everything that was under way.
-    pub(super) fn lose(&mut self) -> Vec<PartitionKey> {
-        let under_way = std::mem::take(&mut self.under_way);
+    pub(super) fn lose(&mut self) -> Vec<(u64, PartitionKey)> {
+        let under_way = std::mem::take(&mut self.under_way).into_iter();
         under_way
-            .into_values()
-            .flat_map(|request| request.carried)
-            .map(|carried| carried.key)
+            .flat_map(|(number, request)| request.carried.into_iter().map(move |key| (number, key)))
             .collect()
     }
 
@@ -96,6 +89,11 @@ impl ProduceLane {
     pub(super) fn stall_at(&self) -> Option<Moment> {
         let oldest = self.under_way.first_key_value()?.1.sent_at;
         (!self.stalled).then(|| oldest + STALL)
+    }
+
+    /// Whether the lane's partitions hold back.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// Sets whether the lane's partitions hold back; `true` when that is new.

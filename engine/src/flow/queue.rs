@@ -26,6 +26,8 @@ pub(super) struct Queue {
     plans: VecDeque<Plan>,
     rebuilt: VecDeque<Draft>,
     bytes: usize,
+    /// So many at the head go alone: together they could not be merged.
+    singles: usize,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,8 @@ impl Queue {
         frame: FrameKey,
     ) -> Result<i64, (i64, BatchError)> {
         let mut next = fetch_offset;
-        for entry in batch::walk(records) {
+        let mut walk = batch::walk(records);
+        for entry in &mut walk {
             let entry = entry.map_err(|error| (next, error))?;
             let verdict = filter.judge(&entry).map_err(|error| (next, error))?;
             let context = Context {
@@ -95,6 +98,10 @@ impl Queue {
             }
             next = behind;
         }
+        // A broker sends at least one whole batch or none (KIP-74); asking again would bring the same.
+        if walk.rest_bytes() == records.len() && !records.is_empty() {
+            return Err((next, BatchError::Length { at: 0, length: records.len() as i64 }));
+        }
         Ok(next)
     }
 
@@ -110,11 +117,11 @@ impl Queue {
     ) -> Result<Option<Draft>, BatchError> {
         loop {
             if let Some(draft) = self.rebuilt.pop_front() {
-                self.bytes = self.bytes.saturating_sub(draft.bytes.len());
+                self.bytes = self.bytes.saturating_sub(draft.wire_bytes());
                 return Ok(Some(draft));
             }
             let Some(plan) = self.plans.front() else { return Ok(None) };
-            let (source_first, is_rewrite) = (plan.source_first, plan.rewrite);
+            let (source_first, is_rewrite, charge) = (plan.source_first, plan.rewrite, plan.charge);
             let options = RebuildOptions {
                 start_offset: source_first,
                 append_time: limits.append_time(),
@@ -124,17 +131,14 @@ impl Queue {
             if mode == BatchMode::Auto && self.merge_run(&options, frames)? {
                 continue;
             }
-            if !is_rewrite {
-                return Ok(self.pop().map(|(entry, charge)| Draft {
-                    source_first,
-                    bytes: entry.bytes().clone(),
-                    charge,
-                    way: Way::Sealed,
-                }));
-            }
-            if let Some(entry) = self.entries.front() {
+            let Some(entry) = self.entries.front() else { return Ok(None) };
+            if is_rewrite {
                 let rebuilt = rewrite(entry, &options)?;
-                self.replace(1, rebuilt, Way::Rewritten, frames);
+                self.replace(1, rebuilt, Way::Rewritten, frames)?;
+            } else {
+                let draft = Draft::new(source_first, entry.bytes(), charge, Way::Sealed)?;
+                self.pop();
+                return Ok(Some(draft));
             }
         }
     }
@@ -147,6 +151,7 @@ impl Queue {
             .chain(self.rebuilt.drain(..).map(|draft| draft.charge))
             .for_each(|charge| frames.release(charge));
         self.bytes = 0;
+        self.singles = 0;
     }
 
     /// Merges the run of small batches at the head; `false` when the head goes alone.
@@ -155,15 +160,25 @@ impl Queue {
         options: &RebuildOptions,
         frames: &mut Frames,
     ) -> Result<bool, BatchError> {
+        if self.singles > 0 {
+            return Ok(false);
+        }
         let run = self.run_length(options.max_message_bytes);
         if run < 2 {
             return Ok(false);
         }
-        let Some(merged) = merge(&self.entries.make_contiguous()[..run], options)? else {
-            return Ok(false);
-        };
-        self.replace(merged.entry_count, vec![merged.batch], Way::Merged, frames);
-        Ok(true)
+        match merge(&self.entries.make_contiguous()[..run], options) {
+            Ok(Some(merged)) => {
+                self.replace(merged.entry_count, vec![merged.batch], Way::Merged, frames)?;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            // One of them is damaged. Alone, the good ones arrive and the target refuses the bad one.
+            Err(_) => {
+                self.singles = run;
+                Ok(false)
+            }
+        }
     }
 
     /// How many small batches at the head could stand in one.
@@ -186,29 +201,38 @@ impl Queue {
     }
 
     /// Puts what was built in the place of the first `count` entries.
-    fn replace(&mut self, count: usize, rebuilt: Vec<Rebuilt>, way: Way, frames: &mut Frames) {
+    fn replace(
+        &mut self,
+        count: usize,
+        built: Vec<Rebuilt>,
+        way: Way,
+        frames: &mut Frames,
+    ) -> Result<(), BatchError> {
+        let mut drafts = Vec::with_capacity(built.len());
+        for batch in built {
+            let Some(first) = batch.runs.first() else { continue };
+            let charge = Charge::Owned(batch.bytes.len());
+            drafts.push(Draft::new(first.source_first, &batch.bytes, charge, way)?);
+        }
         for _ in 0..count {
-            if let Some((_, charge)) = self.pop() {
+            if let Some(charge) = self.pop() {
                 frames.release(charge);
             }
         }
-        for batch in rebuilt {
-            let Some(first) = batch.runs.first() else { continue };
-            let charge = frames.own(batch.bytes.len());
-            self.bytes += batch.bytes.len();
-            self.rebuilt.push_back(Draft {
-                source_first: first.source_first,
-                bytes: batch.bytes,
-                charge,
-                way,
-            });
+        for draft in drafts {
+            frames.own(draft.wire_bytes());
+            self.bytes += draft.wire_bytes();
+            self.rebuilt.push_back(draft);
         }
+        Ok(())
     }
 
-    fn pop(&mut self) -> Option<(Entry, Charge)> {
+    /// Takes out the head; whoever has it now answers for its charge.
+    fn pop(&mut self) -> Option<Charge> {
         let (entry, plan) = self.entries.pop_front().zip(self.plans.pop_front())?;
         self.bytes = self.bytes.saturating_sub(entry.bytes().len());
-        Some((entry, plan.charge))
+        self.singles = self.singles.saturating_sub(1);
+        Some(plan.charge)
     }
 }
 
@@ -231,7 +255,7 @@ mod tests {
         frames.release(Charge::Frame(frame));
         let mut count = 0;
         while let Some(draft) = queue.next(&limits, mode, &mut frames).unwrap() {
-            count += batch::BatchHeader::parse(&draft.bytes).unwrap().record_count() as usize;
+            count += batch::BatchHeader::of(&draft.header).record_count() as usize;
             frames.release(draft.charge);
         }
         assert_eq!((queue.bytes(), frames.used_bytes()), (0, 0));

@@ -17,7 +17,7 @@ use super::fetch_lane::FetchLane;
 use super::frames::{Charge, Frames};
 pub use super::partition::PartitionState;
 use super::partition::{Cx, Leader, Note, PartitionFlow};
-use super::produce_lane::{Carried, ProduceLane};
+use super::produce_lane::ProduceLane;
 use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
 use super::target_side::Outcome;
@@ -65,6 +65,10 @@ pub struct Shard {
     wakes: BTreeSet<(Moment, PartitionKey)>,
     producer: Option<(i64, i16)>,
     next_request: u64,
+    /// The number of the last connection.
+    last_incarnation: u64,
+    /// The lane whose turn it is to ask for records.
+    next_fetch: NodeId,
     draining: bool,
     drained: bool,
 }
@@ -103,6 +107,8 @@ impl Shard {
             wakes: BTreeSet::new(),
             producer: None,
             next_request: 0,
+            last_incarnation: 0,
+            next_fetch: NodeId::MIN,
             draining: false,
             drained: false,
         }
@@ -123,7 +129,7 @@ impl Shard {
                 refresh.wanted = true;
             }
             Event::Producer { producer_id, epoch } => self.producer = Some((producer_id, epoch)),
-            Event::LaneUp(lane) => self.on_lane_up(lane),
+            Event::LaneUp(lane) => self.on_lane_up(lane, effects),
             Event::LaneDown(lane) => self.on_lane_down(now, lane, effects),
             Event::Fetched(lane, answer) => self.on_fetched(now, lane, answer, effects),
             Event::Produced(lane, request, answer) => {
@@ -163,7 +169,7 @@ impl Shard {
         self.partitions.values().map(|slot| Progress {
             source: slot.flow.spec.source.clone(),
             target: slot.flow.spec.target.clone(),
-            state: slot.flow.state(),
+            state: self.state(slot),
             position: slot.flow.position(),
             high_watermark: slot.flow.high_watermark(),
             target_next: slot.flow.target_next(),
@@ -172,25 +178,35 @@ impl Shard {
         })
     }
 
+    /// A partition's state, and whether its connections are up.
+    fn state(&self, slot: &Slot) -> PartitionState {
+        let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&at.node));
+        let target = slot.flow.target_leader.and_then(|at| self.produce_lanes.get(&at.node));
+        let connected = source.is_some_and(|lane| lane.link.is_up())
+            && target.is_some_and(|lane| lane.link.is_up());
+        match slot.flow.state() {
+            PartitionState::Running if !connected => PartitionState::Retrying,
+            state => state,
+        }
+    }
+
     /// What source and target call a partition.
     pub fn names(&self, key: PartitionKey) -> Option<(TopicPartition, TopicPartition)> {
         let spec = &self.partitions.get(&key)?.flow.spec;
         Some((spec.source.clone(), spec.target.clone()))
     }
 
-    /// The key of a partition, by what the source calls it.
-    pub fn key_of(&self, topic: &str, index: i32) -> Option<PartitionKey> {
-        let found = self.partitions.iter().find(|(_, slot)| {
-            let source = &slot.flow.spec.source;
-            source.index == index && &*source.topic == topic
-        });
-        found.map(|(key, _)| *key)
+    /// The keys of a source topic's partitions.
+    pub fn keys_of(&self, topic: &str) -> Vec<PartitionKey> {
+        let of_topic = |slot: &Slot| &*slot.flow.spec.source.topic == topic;
+        let found = self.partitions.iter().filter(|(_, slot)| of_topic(slot));
+        found.map(|(key, _)| *key).collect()
     }
 
     /// Bytes of the budget that hold batches.
     pub fn held_bytes(&self) -> usize {
         let promised: usize = self.fetch_lanes.values().map(FetchLane::promised_bytes).sum();
-        self.frames.used_bytes() - promised
+        self.frames.used_bytes().saturating_sub(promised)
     }
 
     fn add(&mut self, now: Moment, spec: PartitionSpec, effects: &mut Vec<Effect>) {
@@ -217,17 +233,8 @@ impl Shard {
     fn remove(&mut self, key: PartitionKey) {
         let Some(mut slot) = self.partitions.remove(&key) else { return };
         slot.flow.clear(&mut self.frames);
-        if let Some(lane) =
-            slot.flow.source_leader.and_then(|leader| self.fetch_lanes.get_mut(&leader.node))
-        {
-            lane.leave(key, false);
-        }
-        if let Some(lane) =
-            slot.flow.target_leader.and_then(|leader| self.produce_lanes.get_mut(&leader.node))
-        {
-            lane.drop_ready(key);
-        }
-        self.wakes.retain(|(_, waiting)| *waiting != key);
+        leave_source(&mut self.fetch_lanes, key, &slot);
+        leave_target(&mut self.produce_lanes, key, &mut slot);
     }
 
     fn drain(&mut self) {
@@ -293,7 +300,7 @@ impl Shard {
                     let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
                     lane.want(key, &topic, source.index, want);
                 }
-                None => lane.leave(key, !self.draining && slot.flow.is_full(&self.settings)),
+                None => lane.leave(key, !self.draining && slot.flow.sits_out(&self.settings)),
             }
         }
         if !slot.ready
@@ -314,6 +321,10 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         self.refresh[side as usize].asked = false;
+        let known = self.views[side as usize].as_ref().map_or(0, |view| view.generation);
+        if view.generation < known {
+            return;
+        }
         self.refresh[side as usize].wanted = false;
         self.views[side as usize] = Some(view);
         let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
@@ -331,7 +342,7 @@ impl Shard {
 
     /// Puts a partition on the lane of its leader, as the view tells it.
     fn place(&mut self, now: Moment, key: PartitionKey, side: Side, effects: &mut Vec<Effect>) {
-        let (Some(view), Some(slot)) = (&self.views[side as usize], self.partitions.get_mut(&key))
+        let (Some(view), Some(slot)) = (&self.views[side as usize], self.partitions.get(&key))
         else {
             self.refresh[side as usize].wanted = true;
             return;
@@ -340,26 +351,29 @@ impl Shard {
             Side::Source => &slot.flow.spec.source,
             Side::Target => &slot.flow.spec.target,
         };
+        let id = view.topics.get(&at.topic).map_or(at.topic_id, |topic| topic.id);
+        let recreated = id != at.topic_id && !id.is_nil() && !at.topic_id.is_nil();
         let partition = cluster::TopicPartition::new(at.topic.clone(), at.index);
         let leader = view.leader(&partition).map(|(node, epoch)| Leader { node, epoch });
-        if leader.is_none() {
-            self.refresh[side as usize].wanted = true;
-        }
         match side {
             Side::Source => self.place_source(now, key, leader),
             Side::Target => self.place_target(now, key, leader, effects),
+        }
+        if recreated {
+            self.with(now, key, effects, |flow, cx| flow.on_recreated(side, cx));
+        } else if leader.is_none() {
+            self.refresh[side as usize].wanted = true;
+            self.with(now, key, effects, |flow, cx| flow.on_leaderless(side, cx));
         }
     }
 
     fn place_source(&mut self, now: Moment, key: PartitionKey, leader: Option<Leader>) {
         let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let before = std::mem::replace(&mut slot.flow.source_leader, leader);
-        if before.map(|leader| leader.node) == leader.map(|leader| leader.node) {
-            return;
+        let before = slot.flow.source_leader.map(|leader| leader.node);
+        if before != leader.map(|leader| leader.node) {
+            leave_source(&mut self.fetch_lanes, key, slot);
         }
-        if let Some(lane) = before.and_then(|leader| self.fetch_lanes.get_mut(&leader.node)) {
-            lane.leave(key, false);
-        }
+        slot.flow.source_leader = leader;
         if let Some(leader) = leader {
             self.fetch_lanes.entry(leader.node).or_insert_with(|| FetchLane::new(now));
         }
@@ -373,21 +387,20 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let before = std::mem::replace(&mut slot.flow.target_leader, leader);
-        if before.map(|leader| leader.node) == leader.map(|leader| leader.node) {
+        let before = slot.flow.target_leader.map(|leader| leader.node);
+        if before == leader.map(|leader| leader.node) {
+            slot.flow.target_leader = leader;
             return;
         }
-        slot.ready = false;
-        if let Some(lane) = before.and_then(|leader| self.produce_lanes.get_mut(&leader.node)) {
-            lane.drop_ready(key);
-        }
-        let Some(slot) = self.partitions.get_mut(&key) else { return };
-        slot.flow.set_stalled(false, &mut self.frames);
-        if let Some(leader) = leader {
-            self.produce_lanes.entry(leader.node).or_insert_with(|| ProduceLane::new(now));
-        }
+        leave_target(&mut self.produce_lanes, key, slot);
+        slot.flow.target_leader = leader;
+        let lane = leader.map(|leader| {
+            self.produce_lanes.entry(leader.node).or_insert_with(|| ProduceLane::new(now))
+        });
+        let stalled = lane.is_none_or(|lane| lane.is_stalled());
+        slot.flow.set_stalled(stalled, &mut self.frames);
         if before.is_some() {
-            self.with(now, key, effects, PartitionFlow::on_lane_lost);
+            self.with(now, key, effects, PartitionFlow::on_leader_moved);
         }
     }
 
@@ -403,7 +416,7 @@ impl Shard {
             .map(|leader| leader.node)
             .collect();
         let mut close = |node: NodeId, incarnation: u64| {
-            effects.push(Effect::Close(LaneId { side, node, incarnation }));
+            effects.push(Effect::Close(LaneId { side, node, incarnation }, None));
         };
         match side {
             Side::Source => {
@@ -427,19 +440,16 @@ impl Shard {
         }
     }
 
-    fn on_lane_up(&mut self, lane: LaneId) {
-        match lane.side {
-            Side::Source => {
-                if let Some(fetch) = self.fetch_lanes.get_mut(&lane.node) {
-                    fetch.link.up(lane.incarnation);
-                }
-            }
-            Side::Target => {
-                if let Some(produce) = self.produce_lanes.get_mut(&lane.node) {
-                    produce.link.up(lane.incarnation);
-                }
-                self.set_stalled(lane.node, false);
-            }
+    fn on_lane_up(&mut self, lane: LaneId, effects: &mut Vec<Effect>) {
+        let link = match lane.side {
+            Side::Source => self.fetch_lanes.get_mut(&lane.node).map(|fetch| &mut fetch.link),
+            Side::Target => self.produce_lanes.get_mut(&lane.node).map(|produce| &mut produce.link),
+        };
+        if !link.is_some_and(|link| link.up(lane.incarnation)) {
+            // It took so long that nobody wants it any more.
+            effects.push(Effect::Close(lane, None));
+        } else if lane.side == Side::Target {
+            self.set_stalled(lane.node, false);
         }
     }
 
@@ -483,8 +493,9 @@ impl Shard {
                 if !produce.link.down(now, lane.incarnation, &mut self.rng) {
                     return;
                 }
-                for key in produce.lose() {
-                    self.with(now, key, effects, PartitionFlow::on_lane_lost);
+                for (request, key) in produce.lose() {
+                    let lost = Err(ErrorCode::NETWORK_EXCEPTION);
+                    self.with(now, key, effects, |flow, cx| flow.on_produced(request, lost, cx));
                 }
                 self.set_stalled(lane.node, true);
             }
@@ -500,12 +511,19 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.fetch_lanes.get_mut(&id.node) else { return };
-        if lane.link.incarnation() != id.incarnation {
+        if !lane.link.is_up_as(id.incarnation) {
             return;
         }
         lane.settle(&mut self.frames);
-        let frame = self.frames.enter(answer.frame_bytes);
-        let fetched = lane.accept(answer);
+        let frame_bytes = answer.frame_bytes;
+        let fetched = match lane.accept(answer) {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                effects.push(Effect::Close(id, Some(error)));
+                return self.on_lane_down(now, id, effects);
+            }
+        };
+        let frame = self.frames.enter(frame_bytes);
         for part in fetched {
             if part.partition.error != ErrorCode::NONE {
                 self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);
@@ -526,7 +544,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.produce_lanes.get_mut(&id.node) else { return };
-        if lane.link.incarnation() != id.incarnation {
+        if !lane.link.is_up_as(id.incarnation) {
             return;
         }
         lane.link.worked();
@@ -537,17 +555,15 @@ impl Shard {
             .map(|part| ((&*part.topic, part.index), part.error.ok().map(|()| part.base_offset)))
             .collect();
         self.set_stalled(id.node, false);
-        for batch in carried {
-            let Some(slot) = self.partitions.get_mut(&batch.key) else { continue };
+        for key in carried {
+            let Some(slot) = self.partitions.get(&key) else { continue };
             let target = &slot.flow.spec.target;
             // An answer that leaves a partition out says nothing about it.
             let outcome = outcomes.get(&(&*target.topic, target.index)).copied();
             let outcome = outcome.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
             let before = slot.flow.delivered().records;
-            self.with(now, batch.key, effects, |flow, cx| {
-                flow.on_produced(batch.base_sequence, outcome, cx)
-            });
-            self.note_latency(now, batch.key, before);
+            self.with(now, key, effects, |flow, cx| flow.on_produced(request, outcome, cx));
+            self.note_latency(now, key, before);
         }
     }
 
@@ -593,26 +609,29 @@ impl Shard {
     }
 
     fn pump_fetch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let lanes = self.fetch_lanes.len();
+        let side = Side::Source;
         for (node, lane) in &mut self.fetch_lanes {
-            if let Some(incarnation) = lane.link.try_connect(now) {
-                effects.push(Effect::Connect(LaneId {
-                    side: Side::Source,
-                    node: *node,
-                    incarnation,
-                }));
+            if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
+                effects.push(Effect::Connect(LaneId { side, node: *node, incarnation }));
             }
-            if self.draining {
-                continue;
-            }
-            if let Some(request) = lane.next_request(lanes, &self.settings, &mut self.frames) {
-                let id = LaneId {
-                    side: Side::Source,
-                    node: *node,
-                    incarnation: lane.link.incarnation(),
-                };
-                effects.push(Effect::Fetch(id, request));
-            }
+        }
+        if self.draining {
+            return;
+        }
+        let lanes = self.fetch_lanes.len();
+        let wants = |(_, lane): &(&NodeId, &FetchLane)| lane.wants_request();
+        let ahead = self.fetch_lanes.range(self.next_fetch..).filter(wants);
+        let behind = self.fetch_lanes.range(..self.next_fetch).filter(wants);
+        let turns: Vec<NodeId> = ahead.chain(behind).map(|(node, _)| *node).collect();
+        for node in turns {
+            let Some(lane) = self.fetch_lanes.get_mut(&node) else { continue };
+            let Some(request) = lane.next_request(lanes, &self.settings, &mut self.frames) else {
+                // Who finds no room in the budget is the first when there is some.
+                self.next_fetch = node;
+                break;
+            };
+            let incarnation = lane.link.incarnation();
+            effects.push(Effect::Fetch(LaneId { side, node, incarnation }, request));
         }
     }
 
@@ -620,7 +639,7 @@ impl Shard {
         let nodes: Vec<NodeId> = self.produce_lanes.keys().copied().collect();
         for node in nodes {
             let Some(lane) = self.produce_lanes.get_mut(&node) else { continue };
-            if let Some(incarnation) = lane.link.try_connect(now) {
+            if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
                 effects.push(Effect::Connect(LaneId { side: Side::Target, node, incarnation }));
             }
             let Some(producer) = self.producer else { continue };
@@ -640,6 +659,7 @@ impl Shard {
         producer: (i64, i16),
         effects: &mut Vec<Effect>,
     ) -> bool {
+        let request = self.next_request;
         let mut partitions = Vec::new();
         let mut carried = Vec::new();
         let mut bytes = 0;
@@ -667,9 +687,9 @@ impl Shard {
                 notes: &mut notes,
             };
             let target = slot.flow.spec.target.clone();
-            if let Some(batch) = slot.flow.send(producer, &mut cx) {
+            if let Some(batch) = slot.flow.send(request, producer, &mut cx) {
                 bytes += batch.wire_bytes();
-                carried.push(Carried { key, base_sequence: batch.stamp.base_sequence });
+                carried.push(key);
                 partitions.push(ProducePartition {
                     topic: target.topic,
                     topic_id: target.topic_id,
@@ -685,7 +705,6 @@ impl Shard {
         if partitions.is_empty() {
             return false;
         }
-        let request = self.next_request;
         self.next_request += 1;
         let Some(lane) = self.produce_lanes.get_mut(&node) else { return false };
         lane.sent(now, request, carried);
@@ -698,6 +717,24 @@ impl Shard {
         };
         effects.push(Effect::Produce(id, request, produce));
         true
+    }
+}
+
+/// Takes a partition off the lane that fetches it.
+fn leave_source(lanes: &mut BTreeMap<NodeId, FetchLane>, key: PartitionKey, slot: &Slot) {
+    let lane = slot.flow.source_leader.and_then(|leader| lanes.get_mut(&leader.node));
+    if let Some(lane) = lane {
+        lane.leave(key, false);
+    }
+}
+
+/// Takes a partition off the lane that it waits on.
+fn leave_target(lanes: &mut BTreeMap<NodeId, ProduceLane>, key: PartitionKey, slot: &mut Slot) {
+    let lane = slot.flow.target_leader.and_then(|leader| lanes.get_mut(&leader.node));
+    if std::mem::take(&mut slot.ready)
+        && let Some(lane) = lane
+    {
+        lane.drop_ready(key);
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! Invariants: (a) batches leave the window from the front only, each exactly once; (b) `target_next` is the target offset
 //! behind the last batch that left, as long as nobody else writes; (c) a batch is sent again only with the same bytes and
-//! the same sequence number, or after the log's end has shown that it is not there.
+//! the same sequence number, or after the log's end has shown that it is not there; (d) an answer counts for the sending
+//! that it belongs to, never for a later one; (e) a batch is given up only when nothing before it is in doubt.
+//!
+//! The error of the first batch that was not appended decides. A broker takes a producer's batches in order, so those
+//! behind it are refused for its sake.
 
 use std::collections::VecDeque;
 
-use protocol_client::batch::{BatchError, ProducerStamp};
+use protocol_client::batch::ProducerStamp;
 use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::Frames;
@@ -16,8 +20,12 @@ use super::outgoing::{Answer, Draft, Outgoing, Way};
 /// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 const WINDOW_BATCHES: usize = 5;
 
-/// How often an unclear end of the log is asked for before the worst is believed.
-const DOUBTS: u32 = 5;
+/// How often the end of the log is asked for before it is believed that acknowledged records are gone.
+const DOUBTS_ABOUT_LOSS: u32 = 5;
+
+/// The same before it is believed that the broker lost our sequence numbers. With the partition's backoff that takes
+/// longer than followers may lag (`replica.lag.time.max.ms`, 30 s): as long as they do, the end hides what was appended.
+const DOUBTS_ABOUT_SEQUENCE: u32 = 40;
 
 /// Where the target half of a partition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +119,6 @@ pub(super) struct TargetSide {
     /// The broker has taken a batch of this producer epoch. Until then it takes any first sequence number
     /// (`ProducerAppendInfo`), so a second batch under way could overtake a first one that is refused.
     established: bool,
-    /// The broker's memory of our sequence is not to be trusted any more.
-    sequence_lost: bool,
-    refused: Option<(i64, ErrorCode)>,
-    damaged: bool,
     doubts: u32,
     delivered: Delivered,
 }
@@ -129,9 +133,6 @@ impl TargetSide {
             producer: None,
             next_sequence: 0,
             established: false,
-            sequence_lost: false,
-            refused: None,
-            damaged: false,
             doubts: 0,
             delivered: Delivered::default(),
         }
@@ -168,6 +169,12 @@ impl TargetSide {
         self.window.iter().take(self.sent).any(|batch| batch.answer == Answer::Waiting)
     }
 
+    /// Whether the fate of a batch is still to be found out.
+    pub(super) fn is_open(&self) -> bool {
+        let settling = matches!(self.phase, Phase::Settling | Phase::Comparing | Phase::Backoff);
+        !self.window.is_empty() && (settling || self.is_waiting())
+    }
+
     /// Whether a batch of the window has to be sent (again).
     pub(super) fn has_unsent(&self) -> bool {
         self.may_send() && self.sent < self.window.len()
@@ -183,37 +190,32 @@ impl TargetSide {
     }
 
     /// Takes a new batch into the window, behind all others.
-    ///
-    /// # Errors
-    /// The draft is no version 2 batch.
-    pub(super) fn push(&mut self, draft: Draft, producer: (i64, i16)) -> Result<(), BatchError> {
+    pub(super) fn push(&mut self, draft: Draft, producer: (i64, i16)) {
         let (producer_id, epoch) = *self.producer.get_or_insert(producer);
         let stamp = ProducerStamp { producer_id, epoch, base_sequence: self.next_sequence };
-        let batch = Outgoing::new(draft, stamp)?;
+        let batch = Outgoing::new(draft, stamp);
         self.next_sequence = sequence_after(self.next_sequence, batch.records);
         self.window.push_back(batch);
-        Ok(())
     }
 
-    /// The next batch to put on the wire; call only when there is one.
-    pub(super) fn send_next(&mut self) -> Option<&Outgoing> {
+    /// The next batch to put on the wire, in this request; call only when there is one.
+    pub(super) fn send_next(&mut self, request: u64) -> Option<&Outgoing> {
         let batch = self.window.get_mut(self.sent)?;
         batch.answer = Answer::Waiting;
+        batch.request = Some(request);
         self.sent += 1;
         Some(batch)
     }
 
-    /// The broker answered for the batch that starts with this sequence number.
+    /// The broker answered for the batch that this request carried.
     pub(super) fn on_answer(
         &mut self,
-        base_sequence: i32,
+        request: u64,
         outcome: Outcome,
         frames: &mut Frames,
     ) -> Step {
-        let under_way = self.window.iter_mut().take(self.sent);
-        let Some(batch) =
-            under_way.into_iter().find(|batch| batch.stamp.base_sequence == base_sequence)
-        else {
+        let mut under_way = self.window.iter_mut().take(self.sent);
+        let Some(batch) = under_way.find(|batch| batch.request == Some(request)) else {
             return Step::Nothing;
         };
         match outcome {
@@ -222,24 +224,24 @@ impl TargetSide {
                 self.established = true;
             }
             Err(error) => {
-                batch.answer = Answer::Unclear;
-                self.phase = Phase::Settling;
-                let source_offset = batch.source_first;
-                self.note(source_offset, error);
+                batch.answer = Answer::Failed(error);
+                if self.phase == Phase::Ready {
+                    self.phase = Phase::Settling;
+                }
             }
         }
         self.pop_answered(frames);
         self.settle()
     }
 
-    /// The connection that carried the window is gone: what was not answered is unclear.
-    pub(super) fn on_lane_lost(&mut self) -> Step {
+    /// The partition leaves the lane that carried the window: what was not answered is unclear.
+    pub(super) fn on_leader_moved(&mut self) -> Step {
         if !self.is_waiting() {
             return Step::Nothing;
         }
         for batch in self.window.iter_mut().take(self.sent) {
             if batch.answer == Answer::Waiting {
-                batch.answer = Answer::Unclear;
+                batch.answer = Answer::Failed(ErrorCode::NETWORK_EXCEPTION);
             }
         }
         self.phase = Phase::Settling;
@@ -248,28 +250,34 @@ impl TargetSide {
 
     /// The end of the target's log, asked for at the start or to settle an unclear outcome.
     pub(super) fn on_end(&mut self, end: i64, frames: &mut Frames) -> Step {
-        let Some(expected) = self.target_next else {
+        if self.target_next.is_none() {
             self.target_next = Some(end);
             self.phase = Phase::Ready;
             return Step::Settled { may_repeat: 0 };
-        };
+        }
         self.believe_later_answers(frames);
-        let expected = self.target_next.unwrap_or(expected);
+        let expected = self.target_next.unwrap_or(end);
         if end < expected {
-            return self.doubt().unwrap_or(Step::TargetShrank { expected, end });
+            return self.doubt(DOUBTS_ABOUT_LOSS).unwrap_or_else(|| {
+                self.phase = Phase::Ready;
+                Step::TargetShrank { expected, end }
+            });
         }
         let appended = self.prefix_up_to(expected, end);
         for _ in 0..appended.unwrap_or(0) {
             self.deliver(None, frames);
         }
-        if self.sequence_lost
-            && !self.window.is_empty()
-            && appended == Some(0)
-            && let Some(step) = self.doubt()
-        {
-            return step;
+        let foreign = appended.is_none();
+        if foreign && self.window.is_empty() {
+            self.target_next = Some(end);
         }
-        self.resume(appended.is_none(), end)
+        match self.front_error() {
+            Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
+            Some((_, error)) if is_sequence_trouble(error) => {
+                self.doubt(DOUBTS_ABOUT_SEQUENCE).unwrap_or_else(|| self.start_new_epoch(foreign))
+            }
+            _ => self.send_again(0),
+        }
     }
 
     /// Batches that wait long must not pin the frames of their neighbors.
@@ -284,18 +292,6 @@ impl TargetSide {
         }
         self.window.drain(..).for_each(|batch| batch.release(frames));
         self.sent = 0;
-        self.damaged = false;
-        self.refused = None;
-    }
-
-    fn note(&mut self, source_offset: i64, error: ErrorCode) {
-        if error == ErrorCode::CORRUPT_MESSAGE {
-            self.damaged = true;
-        } else if is_sequence_trouble(error) {
-            self.sequence_lost = true;
-        } else if !error.class().retryable() {
-            self.refused.get_or_insert((source_offset, error));
-        }
     }
 
     /// Goes on when no answer is outstanding any more.
@@ -303,14 +299,34 @@ impl TargetSide {
         if self.phase != Phase::Settling || self.is_waiting() {
             return Step::Nothing;
         }
-        if let Some((source_offset, error)) = self.refused.take() {
-            return Step::Refused { source_offset, error };
+        match self.front_error() {
+            Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
+            // The connection tells when sending makes sense again; an error calls for a pause.
+            Some((_, error)) if error != ErrorCode::NETWORK_EXCEPTION => Step::AskLater(error),
+            _ => {
+                self.phase = Phase::Comparing;
+                Step::AskEnd
+            }
         }
-        if std::mem::take(&mut self.damaged) {
-            return Step::Damaged;
+    }
+
+    /// What was said about the first batch that is not known to be appended, and its source offset.
+    fn front_error(&self) -> Option<(i64, ErrorCode)> {
+        let front = self.window.front()?;
+        match front.answer {
+            Answer::Failed(error) => Some((front.source_first, error)),
+            _ => None,
         }
-        self.phase = Phase::Comparing;
-        Step::AskEnd
+    }
+
+    /// The first batch is not at the target and will not get there as it is.
+    fn refuse(&mut self, source_offset: i64, error: ErrorCode) -> Step {
+        self.phase = Phase::Ready;
+        if error == ErrorCode::CORRUPT_MESSAGE {
+            Step::Damaged
+        } else {
+            Step::Refused { source_offset, error }
+        }
     }
 
     fn pop_answered(&mut self, frames: &mut Frames) {
@@ -336,25 +352,27 @@ impl TargetSide {
         }
     }
 
-    /// How many batches of the window end exactly at `end`; `None` when none does.
+    /// How many batches of the window end exactly at `end`; `None` when none does, or when an answer says that a batch
+    /// stands where it cannot stand then.
     fn prefix_up_to(&self, expected: i64, end: i64) -> Option<usize> {
         let mut at = expected;
-        if at == end {
-            return Some(0);
-        }
+        let mut prefix = (at == end).then_some(0);
         for (index, batch) in self.window.iter().take(self.sent).enumerate() {
+            if matches!(batch.answer, Answer::Appended(base_offset) if base_offset != at) {
+                return None;
+            }
             at += i64::from(batch.records);
             if at == end {
-                return Some(index + 1);
+                prefix = Some(index + 1);
             }
         }
-        None
+        prefix
     }
 
     fn deliver(&mut self, base_offset: Option<i64>, frames: &mut Frames) {
         let Some(batch) = self.window.pop_front() else { return };
         self.sent = self.sent.saturating_sub(1);
-        let base = base_offset.or(self.target_next);
+        let base = base_offset.filter(|base| *base >= 0).or(self.target_next);
         self.target_next = base.map(|base| base + i64::from(batch.records));
         self.delivered.records += u64::from(batch.records);
         self.delivered.bytes += batch.wire_bytes() as u64;
@@ -368,39 +386,28 @@ impl TargetSide {
         batch.release(frames);
     }
 
-    /// A new leader may show an end that lags behind for a moment: ask again before believing it.
-    fn doubt(&mut self) -> Option<Step> {
+    /// An end may lag behind for a moment: ask again before believing it.
+    fn doubt(&mut self, limit: u32) -> Option<Step> {
         self.doubts += 1;
-        (self.doubts <= DOUBTS).then(|| {
-            self.phase = Phase::Backoff;
-            Step::AskLater(ErrorCode::OFFSET_NOT_AVAILABLE)
-        })
+        (self.doubts <= limit).then_some(Step::AskLater(ErrorCode::OFFSET_NOT_AVAILABLE))
     }
 
-    /// Sends what is left again: same bytes, same sequence numbers, unless the broker forgot the sequence.
-    fn resume(&mut self, foreign: bool, end: i64) -> Step {
-        let mut may_repeat = 0;
-        if self.sequence_lost {
-            self.sequence_lost = false;
-            if foreign {
-                may_repeat = self.window.iter().map(|batch| u64::from(batch.records)).sum();
-            }
-            self.start_new_epoch();
-        }
-        if foreign && self.window.is_empty() {
-            self.target_next = Some(end);
-        }
+    /// Sends what is left again.
+    fn send_again(&mut self, may_repeat: u64) -> Step {
         self.sent = 0;
         self.doubts = 0;
         self.phase = Phase::Ready;
         Step::Settled { may_repeat }
     }
 
-    /// An idempotent producer without transactional id bumps its epoch by itself; its sequence starts at zero again
-    /// (`ProducerAppendInfo`).
-    fn start_new_epoch(&mut self) {
-        let Some((producer_id, epoch)) = self.producer else { return };
-        let epoch = epoch.saturating_add(1);
+    /// The broker does not know our sequence any more. An idempotent producer without transactional id bumps its epoch by
+    /// itself; its sequence starts at zero again (`ProducerAppendInfo`).
+    fn start_new_epoch(&mut self, foreign: bool) -> Step {
+        let (producer_id, epoch) = self.producer.unwrap_or((-1, -1));
+        let Some(epoch) = epoch.checked_add(1) else {
+            let source_offset = self.first_offset().unwrap_or(-1);
+            return self.refuse(source_offset, ErrorCode::INVALID_PRODUCER_EPOCH);
+        };
         self.established = false;
         self.producer = Some((producer_id, epoch));
         let mut base_sequence = 0;
@@ -409,12 +416,19 @@ impl TargetSide {
             base_sequence = sequence_after(base_sequence, batch.records);
         }
         self.next_sequence = base_sequence;
+        let records = self.window.iter().map(|batch| u64::from(batch.records)).sum();
+        self.send_again(if foreign { records } else { 0 })
     }
 }
 
 /// Sequence numbers run from 0 to 2^31-1 and start again (`DefaultRecordBatch.incrementSequence`).
 fn sequence_after(base_sequence: i32, records: u32) -> i32 {
     ((i64::from(base_sequence) + i64::from(records)) & i64::from(i32::MAX)) as i32
+}
+
+/// The batch is not in the log, and sending the same bytes again will not bring it there.
+fn is_final(error: ErrorCode) -> bool {
+    !is_sequence_trouble(error) && !error.class().retryable()
 }
 
 fn is_sequence_trouble(error: ErrorCode) -> bool {

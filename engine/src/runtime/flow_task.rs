@@ -252,12 +252,9 @@ impl Flow {
             .collect();
         for topic in gone {
             warn!(flow = %self.setup.name, %topic, "the topic is gone from the source; its copy stays as it is");
-            if let Some(partitions) = self.placed.remove(&topic) {
-                let names: Vec<(Arc<str>, i32)> =
-                    (0..partitions).map(|index| (topic.clone(), index)).collect();
-                for shard in &self.setup.shards {
-                    let _ = shard.send(Command::Remove(names.clone()));
-                }
+            self.placed.remove(&topic);
+            for shard in &self.setup.shards {
+                let _ = shard.send(Command::Remove(topic.clone()));
             }
         }
     }

@@ -27,8 +27,8 @@ use crate::model::{Side, TopicPartition};
 pub(super) enum Command {
     /// Replicate these too.
     Add(Vec<PartitionSpec>),
-    /// Replicate these no more.
-    Remove(Vec<(Arc<str>, i32)>),
+    /// Replicate this source topic no more.
+    Remove(Arc<str>),
     /// Views of source and target that know what is added next.
     Views(Arc<ClusterView>, Arc<ClusterView>),
     /// The target's producer id and epoch.
@@ -131,12 +131,11 @@ impl Shell {
                 }
                 self.carry_out();
             }
-            Command::Remove(names) => {
-                for (topic, index) in names {
-                    if let Some(key) = self.shard.key_of(&topic, index) {
-                        self.feed(Event::Remove(key));
-                    }
+            Command::Remove(topic) => {
+                for key in self.shard.keys_of(&topic) {
+                    self.take(Event::Remove(key));
                 }
+                self.carry_out();
             }
             Command::Views(source, target) => {
                 self.take(Event::Metadata(Side::Source, source));
@@ -171,7 +170,10 @@ impl Shell {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Connect(lane) => self.connect(lane),
-                Effect::Close(lane) => {
+                Effect::Close(lane, why) => {
+                    if let Some(error) = why {
+                        self.setup.troubles.lane_refused(&self.setup.flow, lane, &error);
+                    }
                     if let Some(connection) = self.lanes.remove(&lane) {
                         connection.close();
                     }

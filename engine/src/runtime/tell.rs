@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use protocol_client::conn::fetch_session::SessionError;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::{ClientError, Fault};
 use tracing::{debug, error, info, warn};
@@ -48,6 +49,13 @@ impl Troubles {
             );
         } else {
             debug!(flow, side = %lane.side, node = lane.node, attempt = lane.incarnation, "no connection: {error}");
+        }
+    }
+
+    /// A broker that answers, but not what was asked for; its connection is closed and opened again with backoff.
+    pub(super) fn lane_refused(&self, flow: &str, lane: LaneId, error: &SessionError) {
+        if self.with(|told| told.insert((lane.side, lane.node))) {
+            warn!(flow, "{} broker {}: {error}; trying again until it works", lane.side, lane.node);
         }
     }
 

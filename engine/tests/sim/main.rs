@@ -4,6 +4,8 @@
 //! `SEED=… cargo test -p engine --test sim one_seed -- --nocapture` shows that run step by step.
 
 mod checker;
+mod rig;
+mod scenarios;
 mod translate;
 mod workload;
 mod world;

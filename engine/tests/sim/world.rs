@@ -232,7 +232,7 @@ impl World {
                 let event = if alive { Event::LaneUp(lane) } else { Event::LaneDown(lane) };
                 self.later(Item::Event(event));
             }
-            Effect::Close(lane) => self.forget(lane),
+            Effect::Close(lane, _) => self.forget(lane),
             Effect::Fetch(lane, request) => self.later(Item::Arrive(lane, Request::Fetch(request))),
             Effect::Produce(lane, number, request) => {
                 // The requests of one connection arrive in their order.
