@@ -9,6 +9,7 @@ use protocol_client::ClientError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
@@ -81,22 +82,28 @@ impl FlowSetup {
     }
 }
 
-/// Runs a flow until it is told to stop.
+/// Runs a flow until it is told to stop, and how long what is under way may take to arrive.
 ///
 /// # Errors
 /// What no retry can mend.
 pub(super) async fn run(
     setup: FlowSetup,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Option<Duration>>,
 ) -> Result<(), EngineError> {
-    let mut flow =
-        Flow { setup, store: None, placed: BTreeMap::new(), next_shard: 0, told: BTreeMap::new() };
-    tokio::select! {
+    let mut flow = Flow {
+        setup,
+        store: None,
+        placed: BTreeMap::new(),
+        ids: BTreeMap::new(),
+        next_shard: 0,
+        told: BTreeMap::new(),
+    };
+    let patience = tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => {}
+        stopped = stop.wait_for(Option::is_some) => stopped.ok().and_then(|patience| *patience),
         result = flow.work() => return result,
-    }
-    flow.drain().await;
+    };
+    flow.drain(patience.unwrap_or_default()).await;
     Ok(())
 }
 
@@ -105,6 +112,8 @@ struct Flow {
     store: Option<PositionStore>,
     /// How many partitions of each source topic the shards have.
     placed: BTreeMap<Arc<str>, i32>,
+    /// The id under which each source topic was first seen, also of topics that are gone.
+    ids: BTreeMap<Arc<str>, Uuid>,
     next_shard: usize,
     /// The trouble that was last told of each cluster.
     told: BTreeMap<&'static str, String>,
@@ -213,14 +222,17 @@ impl Flow {
     /// One round: what is new at the source is created at the target and handed to shards.
     async fn discover(&mut self) -> Result<(), topics::DiscoverError> {
         let name = self.setup.name.clone();
-        let found = topics::discover(&name, &self.setup.clients, &self.setup.config).await?;
-        self.remove_gone(&found);
+        let found =
+            topics::discover(&name, &self.setup.clients, &self.setup.config, &self.placed).await?;
+        self.remove_gone(&found).await;
         let mut specs: Vec<Vec<PartitionSpec>> = vec![Vec::new(); self.setup.shards.len()];
-        for topic in found.topics {
+        for mut topic in found.topics {
             let known = self.placed.get(&topic.source).copied().unwrap_or(0);
             if known >= topic.partitions {
                 continue;
             }
+            // A topic that was created again is another one; its partitions will notice, and say so.
+            topic.source_id = *self.ids.entry(topic.source.clone()).or_insert(topic.source_id);
             for index in known..topic.partitions {
                 let start = self.start_of(&topic.source, index);
                 specs[self.next_shard % self.setup.shards.len()].push(topic.spec(index, start));
@@ -243,13 +255,17 @@ impl Flow {
     }
 
     /// Topics that are gone from the source leave the assignment; what they left at the target stays.
-    fn remove_gone(&mut self, found: &Found) {
+    async fn remove_gone(&mut self, found: &Found) {
         let gone: Vec<Arc<str>> = self
             .placed
             .keys()
             .filter(|topic| !found.source_view.topics.contains_key(*topic))
             .cloned()
             .collect();
+        if !gone.is_empty() {
+            // If they come back, they go on from here.
+            self.flush().await;
+        }
         for topic in gone {
             warn!(flow = %self.setup.name, %topic, "the topic is gone from the source; its copy stays as it is");
             self.placed.remove(&topic);
@@ -279,8 +295,8 @@ impl Flow {
         }
     }
 
-    /// Lets what is under way arrive, then stores the positions.
-    async fn drain(&mut self) {
+    /// Lets what is under way arrive, but not for ever, then stores the positions.
+    async fn drain(&mut self, patience: Duration) {
         let mut waits = Vec::new();
         for shard in &self.setup.shards {
             let (answer, drained) = oneshot::channel();
@@ -288,10 +304,18 @@ impl Flow {
                 waits.push(drained);
             }
         }
-        for drained in waits {
-            // A shard that is gone has nothing under way.
-            let _ = drained.await;
-        }
+        let arrival = async {
+            for drained in waits {
+                // A shard that is gone has nothing under way.
+                let _ = drained.await;
+            }
+        };
+        let outcome = match tokio::time::timeout(patience, arrival).await {
+            Ok(()) => "everything that was under way has arrived",
+            Err(_) => {
+                "not everything arrived in time; what did not is read again at the next start"
+            }
+        };
         self.flush().await;
         let mut all = Delivered::default();
         for at in progress(&self.setup.shards).await {
@@ -304,7 +328,7 @@ impl Flow {
             sealed_batches = all.sealed_batches,
             merged_batches = all.merged_batches,
             rewritten_batches = all.rewritten_batches,
-            "everything that was under way has arrived"
+            "{outcome}"
         );
     }
 

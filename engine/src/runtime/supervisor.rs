@@ -18,7 +18,8 @@ use crate::flow::shard::Progress;
 pub struct Engine {
     flows: Vec<FlowHandle>,
     failures: mpsc::UnboundedReceiver<EngineError>,
-    stop: watch::Sender<bool>,
+    /// How long what is under way may take to arrive.
+    stop: watch::Sender<Option<Duration>>,
     // The last fields: shards and flows end when nobody can talk to them any more.
     _control: Threads,
     _data: Threads,
@@ -49,7 +50,7 @@ impl Engine {
     pub fn start(replication: Replication) -> Result<Self, EngineError> {
         let data = threads("shard", replication.process.threads.unwrap_or_else(cores))?;
         let control = threads("control", 1)?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let (failed, failures) = mpsc::unbounded_channel();
         let clock = Clock::new();
         let count = replication.flows.len();
@@ -92,10 +93,11 @@ impl Engine {
         all
     }
 
-    /// Lets what is under way arrive, stores the positions and stops; `false` when that took longer than `grace`.
+    /// Lets what is under way arrive, stores the positions and stops; `false` when that took longer than `grace`. Two thirds
+    /// of it are for what is under way, so that positions are stored also when a target does not answer.
     pub async fn stop(self, grace: Duration) -> bool {
         // Flows that ended by themselves do not listen any more.
-        let _ = self.stop.send(true);
+        let _ = self.stop.send(Some(grace * 2 / 3));
         let done = async {
             for flow in self.flows {
                 if flow.ended.await.is_err() {

@@ -73,7 +73,7 @@ pub(super) struct Found {
 pub(super) struct FoundTopic {
     pub(super) source: Arc<str>,
     pub(super) partitions: i32,
-    source_id: Uuid,
+    pub(super) source_id: Uuid,
     target: Arc<str>,
     target_id: Uuid,
     limits: TargetLimits,
@@ -92,11 +92,13 @@ impl FoundTopic {
     }
 }
 
-/// Looks at both clusters and creates what the target lacks.
+/// Looks at both clusters and creates what the target lacks. `placed` says how many partitions of each source topic are
+/// replicated already.
 pub(super) async fn discover(
     flow: &str,
     clients: &FlowClients,
     config: &FlowConfig,
+    placed: &BTreeMap<Arc<str>, i32>,
 ) -> Result<Found, DiscoverError> {
     let source_view = look(&clients.source, Side::Source).await?;
     let mut target_view = look(&clients.target, Side::Target).await?;
@@ -128,7 +130,9 @@ pub(super) async fn discover(
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-    let limits = target_limits(&clients.target, &changes.pairs).await;
+    let is_new = |pair: &&Pair| placed.get(&*pair.source).is_none_or(|had| *had < pair.partitions);
+    let new: Vec<&str> = changes.pairs.iter().filter(is_new).map(|pair| &*pair.target).collect();
+    let limits = target_limits(flow, &clients.target, &new).await;
     let topics = changes.pairs.into_iter().map(|pair| FoundTopic {
         limits: limits.get(&pair.target).copied().unwrap_or_default(),
         source: pair.source.into(),
@@ -280,18 +284,29 @@ async fn apply(flow: &str, target: &Client, changes: &Changes) -> BTreeSet<Arc<s
 }
 
 /// What the target topics demand of batches; Kafka's defaults where that is not told.
-async fn target_limits(target: &Client, pairs: &[Pair]) -> BTreeMap<String, TargetLimits> {
+async fn target_limits(
+    flow: &str,
+    target: &Client,
+    topics: &[&str],
+) -> BTreeMap<String, TargetLimits> {
     let resources: Vec<ConfigResource> =
-        pairs.iter().map(|pair| ConfigResource::Topic(pair.target.clone())).collect();
+        topics.iter().map(|topic| ConfigResource::Topic((*topic).to_owned())).collect();
     let keys = ["max.message.bytes", "message.timestamp.type"];
     let mut limits = BTreeMap::new();
     for (resource, described) in target.describe_configs(&resources, Some(&keys)).await {
-        let (ConfigResource::Topic(name), Ok(described)) = (resource, described) else { continue };
+        let ConfigResource::Topic(topic) = resource else { continue };
+        let described = match described {
+            Ok(described) => described,
+            Err(error) => {
+                warn!(flow, %topic, "the target topic's limits are not told: {error}; Kafka's defaults are assumed");
+                continue;
+            }
+        };
         let value = |key: &str| described.get(key).and_then(|entry| entry.value.as_deref());
         let defaults = TargetLimits::default();
         let max_message_bytes = value("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         limits.insert(
-            name,
+            topic,
             TargetLimits {
                 max_message_bytes: max_message_bytes.unwrap_or(defaults.max_message_bytes),
                 log_append_time: value("message.timestamp.type") == Some("LogAppendTime"),

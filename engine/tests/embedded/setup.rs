@@ -70,11 +70,21 @@ impl Clusters {
         self.source.create_topic(TopicSpec::new(topic, partitions)).expect("a new topic");
     }
 
+    fn source_client(&self) -> Client {
+        let bootstrap = vec![self.source.bootstrap().parse().expect("an address")];
+        Client::new(ClientOptions { bootstrap, ..ClientOptions::default() })
+    }
+
+    /// Deletes a topic of the source.
+    pub(crate) async fn delete(&self, topic: &str) {
+        let deleted = self.source_client().delete_topics(&[topic.into()]).await;
+        assert!(deleted.values().all(Result::is_ok), "{deleted:?}");
+    }
+
     /// Gives a topic more partitions.
     pub(crate) async fn grow(&self, topic: &str, partitions: i32) {
-        let bootstrap = vec![self.source.bootstrap().parse().expect("an address")];
-        let client = Client::new(ClientOptions { bootstrap, ..ClientOptions::default() });
-        let grown = client.create_partitions(&[(topic.into(), partitions)].into()).await;
+        let grown =
+            self.source_client().create_partitions(&[(topic.into(), partitions)].into()).await;
         assert!(grown.values().all(Result::is_ok), "{grown:?}");
     }
 

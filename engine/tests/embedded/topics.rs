@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embedded_broker::{ApiKey, TopicSpec};
+use embedded_broker::{ApiKey, Fault, FaultAction, TopicSpec};
 use engine::flow::shard::PartitionState;
 
 use crate::setup::{Clusters, stop, until};
@@ -101,5 +101,46 @@ async fn latest_copies_only_what_comes_later() {
     clusters.write("orders", 0, 4, 1);
     until(&engine, "what comes later", |all| all.iter().any(|at| at.delivered.records == 4)).await;
     assert_eq!(clusters.target.end_offset("source.orders", 0), Some(4));
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_created_again_is_not_mixed_with_the_one_before() {
+    let mut clusters = Clusters::start(1).await;
+    // The first comes back before anybody looks, the second after its absence was noticed.
+    for (topic, pause) in [("quick", Duration::ZERO), ("slow", Duration::from_millis(2_500))] {
+        clusters.create(topic, 1);
+        clusters.write(topic, 0, 5, 1);
+        let engine = clusters.mirror(&format!("source->target.topics = {topic}"));
+        clusters.assert_mirrored(topic, 0).await;
+        clusters.delete(topic).await;
+        tokio::time::sleep(pause).await;
+        clusters.create(topic, 1);
+        clusters.write(topic, 0, 20, 1);
+        until(&engine, "the partition to stop", |all| {
+            all.iter().any(|at| &*at.source.topic == topic && at.state == PartitionState::Failed)
+        })
+        .await;
+        assert_eq!(clusters.target.end_offset(&format!("source.{topic}"), 0), Some(5));
+        stop(engine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_are_stored_although_a_target_partition_does_not_answer() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 10, 1);
+    let seldom = "target.offset.flush.interval.ms = 600000";
+    let engine = clusters.mirror(seldom);
+    clusters.assert_mirrored("orders", 0).await;
+    let silence = Fault::new(ApiKey::Produce, FaultAction::Silence).topic("source.orders");
+    clusters.target.fault(silence.times(1_000));
+    clusters.write("orders", 0, 1, 1);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(engine.stop(Duration::from_secs(3)).await, "it does not wait for ever");
+    clusters.target.clear_faults();
+    let engine = clusters.mirror(seldom);
+    clusters.assert_mirrored("orders", 0).await;
     stop(engine).await;
 }
