@@ -70,8 +70,8 @@ impl FramePool {
 
     fn take(&self, length: usize) -> Vec<u8> {
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // A buffer more than twice too large would pin memory for a small frame.
-        let found = kept.by_capacity.range_mut(length..=length.saturating_mul(2)).next();
+        // A frame is accounted for by its length, so a buffer must not be much larger.
+        let found = kept.by_capacity.range_mut(length..=length.saturating_add(length / 4)).next();
         let Some((&capacity, buffers)) = found else {
             drop(kept);
             return Vec::with_capacity(rounded(length));
@@ -97,10 +97,9 @@ impl Default for FramePool {
     }
 }
 
-/// Few distinct capacities make it likely that a kept buffer fits.
+/// Few distinct capacities make it likely that a kept buffer fits; eight for each doubling waste an eighth at most.
 fn rounded(length: usize) -> usize {
-    const MIB: usize = 1 << 20;
-    if length <= MIB { length.next_power_of_two() } else { length.next_multiple_of(MIB) }
+    length.next_multiple_of(length.next_power_of_two().div_ceil(16))
 }
 
 struct Lent {
@@ -275,9 +274,9 @@ mod tests {
         let slice = frame.slice(5..10);
         let address = frame.as_ptr();
         drop(frame);
-        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (16_384, 0));
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (10_240, 0));
         drop(slice);
-        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 16_384));
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 10_240));
         let again = feed(&mut assembler, &stream, 4096).pop().expect("one frame");
         assert_eq!(again.as_ptr(), address);
     }
