@@ -18,8 +18,9 @@ use crate::model::Moment;
 /// as soon as the target has taken a batch, and a waiting fetch would keep them out.
 const SHORT_WAIT_MS: i32 = 5;
 
-/// The smallest answer that is worth a request, in bytes.
-const LEAST_BYTES: usize = 64 << 10;
+/// What a lane asks for at least, in bytes, however many lanes share a small budget. A broker that has records sends one
+/// whole batch at least (KIP-74), so this costs round trips but stops nobody.
+const LEAST_BYTES: usize = 1 << 10;
 
 /// Fetch lane towards one broker.
 #[derive(Debug)]

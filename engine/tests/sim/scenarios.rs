@@ -286,7 +286,7 @@ fn a_tiny_budget_still_moves_records() {
 
 #[test]
 fn lanes_take_turns_when_the_budget_is_for_one_only() {
-    let settings = ShardSettings { budget_bytes: 100_000, ..ShardSettings::default() };
+    let settings = ShardSettings { budget_bytes: 1_000, ..ShardSettings::default() };
     let mut rig = Rig::new(settings);
     rig.lead(Side::Source, &[1, 2, 3]);
     rig.lead(Side::Target, &[1, 1, 1]);

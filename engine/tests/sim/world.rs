@@ -11,7 +11,7 @@ use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, Topic
 use engine::flow::event::{
     Effect, Event, LaneId, LogRange, NodeId, PartitionKey, PartitionSpec, Start,
 };
-use engine::flow::settings::{ShardSettings, TargetLimits};
+use engine::flow::settings::{BatchMode, ShardSettings, TargetLimits};
 use engine::flow::shard::Shard;
 use engine::model::{Moment, Side, TopicPartition};
 use kafka_protocol::ResponseError;
@@ -89,6 +89,10 @@ pub(crate) struct World {
     written: [u64; PARTITIONS as usize],
     steps: u64,
     ticks: BTreeMap<i64, ()>,
+    /// A connection is cut before one in so many events; 0 for never.
+    cuts: u32,
+    /// Where each partition stood last.
+    positions: [i64; PARTITIONS as usize],
     story: bool,
 }
 
@@ -108,11 +112,15 @@ impl World {
         source.create_topic(TopicSpec::new(SOURCE_TOPIC, PARTITIONS)).expect("a new topic");
         target.create_topic(TopicSpec::new(TARGET_TOPIC, PARTITIONS)).expect("a new topic");
         let settings = ShardSettings {
-            budget_bytes: 1 << rng.u32(18..24),
-            fetch_max_bytes: 1 << rng.u32(14..22),
-            fetch_partition_max_bytes: 1 << rng.u32(12..20),
+            // From less than one batch to more than there ever is.
+            budget_bytes: 1 << rng.u32(13..28),
+            fetch_max_bytes: 1 << rng.u32(8..24),
+            fetch_partition_max_bytes: 1 << rng.u32(8..21),
+            produce_max_bytes: 1 << rng.u32(8..23),
+            batches: if rng.bool() { BatchMode::Auto } else { BatchMode::Sealed },
             ..ShardSettings::default()
         };
+        let cuts = [0, 0, 300, 30][rng.usize(0..4)];
         let shard = Shard::new(settings, seed);
         let mut world = Self {
             now_ms: 0,
@@ -127,6 +135,8 @@ impl World {
             written: [0; PARTITIONS as usize],
             steps: 0,
             ticks: BTreeMap::new(),
+            cuts,
+            positions: [0; PARTITIONS as usize],
             story,
         };
         world.start();
@@ -160,8 +170,43 @@ impl World {
             if at > TROUBLE_MS + REST_MS || (at > TROUBLE_MS && self.at_rest()) {
                 break;
             }
+            if self.cuts > 0 && self.now_ms < TROUBLE_MS && self.rng.u32(0..self.cuts) == 0 {
+                self.cut();
+            }
             self.happen(item);
             self.wake_parked();
+            self.watch_positions();
+        }
+    }
+
+    /// At any moment: a position never goes back, and never passes what is in the target's log. The source has no holes,
+    /// so its offsets count records.
+    fn watch_positions(&mut self) {
+        for index in 0..PARTITIONS {
+            let Some(position) = self.position(index) else { continue };
+            let before = std::mem::replace(&mut self.positions[index as usize], position);
+            assert!(
+                before <= position,
+                "partition {index}: the position went from {before} to {position}"
+            );
+            let log = self.target.partition(TARGET_TOPIC, index).and_then(|found| found.log());
+            let end = log.map_or(0, |log| log.end_offset());
+            assert!(
+                position <= end,
+                "partition {index}: position {position}, the target ends at {end}"
+            );
+        }
+    }
+
+    /// The shard loses a connection. Its broker may not know that yet, and go on with what it has.
+    fn cut(&mut self) {
+        let at = self.rng.usize(0..self.lanes.len().max(1));
+        let Some(lane) = self.lanes.keys().nth(at).copied() else { return };
+        self.say(|| format!("{lane:?} is cut"));
+        if self.rng.bool() {
+            self.lose(lane);
+        } else {
+            self.later(Item::Event(Event::LaneDown(lane)));
         }
     }
 
