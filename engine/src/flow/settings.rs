@@ -71,7 +71,7 @@ impl Default for ShardSettings {
 impl ShardSettings {
     /// How many bytes of one partition may wait before it is no longer fetched.
     pub(super) fn queue_limit_bytes(&self) -> usize {
-        (self.budget_bytes / 8).clamp(64 << 10, 4 << 20)
+        (self.budget_bytes / 16).clamp(64 << 10, 4 << 20)
     }
 }
 

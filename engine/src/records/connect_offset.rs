@@ -122,6 +122,15 @@ impl ConnectOffsetValue {
 mod tests {
     use super::*;
 
+    /// Found by the fuzz target `mm2_records`.
+    #[test]
+    fn a_number_that_is_no_offset_keeps_its_value() {
+        let bytes = br#"{"offset":500000000000000000000000000052978480}"#;
+        let value = ConnectOffsetValue::decode(bytes).expect("JSON").expect("no tombstone");
+        assert_eq!(value.offset(), None);
+        assert_eq!(ConnectOffsetValue::decode(&value.encode()), Ok(Some(value)));
+    }
+
     #[test]
     fn bytes_of_java() {
         let partition = SourcePartition { cluster: "A", topic: "t", partition: 0 };
