@@ -130,3 +130,61 @@ impl FetchLane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn lane() -> FetchLane {
+        let start = Moment::default();
+        let mut lane = FetchLane::new(start);
+        let incarnation = lane.link.try_connect(start, &mut 0).unwrap();
+        lane.link.up(incarnation);
+        lane
+    }
+
+    fn want(lane: &mut FetchLane, key: PartitionKey) {
+        let topic = SessionTopic { name: Arc::from("t"), id: Uuid::nil() };
+        let want = Want { offset: 0, leader_epoch: -1, last_fetched_epoch: -1, max_bytes: 1 << 20 };
+        lane.want(key, &topic, key as i32, want);
+    }
+
+    #[test]
+    fn requests_stay_within_the_budget() {
+        let settings = ShardSettings { budget_bytes: 1 << 20, ..ShardSettings::default() };
+        let mut frames = Frames::new(settings.budget_bytes);
+        let mut lane = lane();
+        assert!(!lane.wants_request(), "nobody wants records");
+        want(&mut lane, 1);
+        let request = lane.next_request(2, &settings, &mut frames).unwrap();
+        assert_eq!(request.max_bytes as usize, settings.budget_bytes / 4);
+        assert_eq!(lane.promised_bytes(), frames.used_bytes());
+        assert!(!lane.wants_request(), "one request at a time");
+        lane.lose(&mut frames);
+        assert_eq!(frames.used_bytes(), 0);
+        frames.reserve(settings.budget_bytes);
+        assert_eq!(lane.next_request(2, &settings, &mut frames), None);
+    }
+
+    #[test]
+    fn only_full_partitions_keep_the_broker_from_waiting() {
+        let settings = ShardSettings::default();
+        let mut frames = Frames::new(settings.budget_bytes);
+        let mut lane = lane();
+        want(&mut lane, 1);
+        want(&mut lane, 2);
+        let mut wait_ms = |lane: &mut FetchLane| {
+            lane.lose(&mut frames);
+            lane.next_request(1, &settings, &mut frames).unwrap().max_wait_ms
+        };
+        assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
+        lane.leave(2, true);
+        assert_eq!(wait_ms(&mut lane), SHORT_WAIT_MS);
+        lane.leave(2, false);
+        assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
+    }
+}

@@ -101,3 +101,48 @@ impl ProduceLane {
         std::mem::replace(&mut self.stalled, stalled) != stalled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_named_with_its_request() {
+        let start = Moment::default();
+        let mut lane = ProduceLane::new(start);
+        lane.sent(start, 4, vec![1, 2]);
+        lane.sent(start, 5, vec![1]);
+        assert_eq!(lane.answered(4), Some(vec![1, 2]));
+        assert_eq!(lane.lose(), [(5, 1)]);
+        assert_eq!(lane.answered(5), None);
+    }
+
+    #[test]
+    fn a_lane_stalls_when_its_oldest_request_is_late() {
+        let start = Moment::default();
+        let mut lane = ProduceLane::new(start);
+        assert!(lane.is_stalled(), "it is not there yet");
+        lane.set_stalled(false);
+        assert_eq!(lane.stall_at(), None);
+        lane.sent(start, 1, vec![1]);
+        lane.sent(start + STALL, 2, vec![1]);
+        assert_eq!(lane.stall_at(), Some(start + STALL));
+        assert!(lane.set_stalled(true) && !lane.set_stalled(true));
+        assert_eq!(lane.stall_at(), None);
+    }
+
+    #[test]
+    fn a_connection_carries_a_bounded_number_of_requests() {
+        let start = Moment::default();
+        let mut lane = ProduceLane::new(start);
+        let incarnation = lane.link.try_connect(start, &mut 0).unwrap();
+        lane.link.up(incarnation);
+        assert!(!lane.can_send(), "nobody waits");
+        lane.push_ready(1);
+        for request in 0..REQUESTS_UNDER_WAY as u64 {
+            assert!(lane.can_send());
+            lane.sent(start, request, vec![1]);
+        }
+        assert!(!lane.can_send());
+    }
+}

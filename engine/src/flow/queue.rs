@@ -273,4 +273,90 @@ mod tests {
             assert_eq!(through("java-none", mode), 60);
         }
     }
+
+    /// Batches of one record each at consecutive offsets from 0 on, and what is charged for them.
+    fn accepted(
+        count: i64,
+        break_at: Option<i64>,
+    ) -> (Queue, Frames, Result<i64, (i64, BatchError)>) {
+        let mut records = Vec::new();
+        for offset in 0..count {
+            let mut builder = batch::BatchBuilder::new();
+            builder.push(Some(b"key"), Some(b"value"), &[], 5);
+            let mut bytes = builder.build().unwrap().bytes.to_vec();
+            bytes[..8].copy_from_slice(&offset.to_be_bytes());
+            if break_at == Some(offset) {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            records.extend(bytes);
+        }
+        accept(&records.into(), 0)
+    }
+
+    fn accept(
+        records: &Bytes,
+        fetch_offset: i64,
+    ) -> (Queue, Frames, Result<i64, (i64, BatchError)>) {
+        let (mut queue, mut frames) = (Queue::default(), Frames::new(1 << 20));
+        let frame = frames.enter(records.len());
+        let mut filter = TxnFilter::default();
+        let limits = TargetLimits::default();
+        let next = queue.accept(records, fetch_offset, &mut filter, &limits, &mut frames, frame);
+        frames.release(Charge::Frame(frame));
+        (queue, frames, next)
+    }
+
+    fn ways(queue: &mut Queue, mode: BatchMode, frames: &mut Frames) -> Vec<(Way, i32)> {
+        let mut ways = Vec::new();
+        while let Some(draft) = queue.next(&TargetLimits::default(), mode, frames).unwrap() {
+            ways.push((draft.way, batch::BatchHeader::of(&draft.header).record_count()));
+            frames.release(draft.charge);
+        }
+        ways
+    }
+
+    #[test]
+    fn a_run_is_merged_and_a_lone_batch_stays_sealed() {
+        let (mut queue, mut frames, next) = accepted(7, None);
+        assert_eq!(next, Ok(7));
+        assert_eq!(ways(&mut queue, BatchMode::Auto, &mut frames), [(Way::Merged, 7)]);
+        let (mut queue, mut frames, _) = accepted(1, None);
+        assert_eq!(ways(&mut queue, BatchMode::Auto, &mut frames), [(Way::Sealed, 1)]);
+        let (mut queue, mut frames, _) = accepted(3, None);
+        assert_eq!(ways(&mut queue, BatchMode::Sealed, &mut frames), [(Way::Sealed, 1); 3]);
+    }
+
+    #[test]
+    fn a_damaged_batch_makes_its_run_go_one_by_one() {
+        let (mut queue, mut frames, _) = accepted(5, Some(3));
+        assert_eq!(ways(&mut queue, BatchMode::Auto, &mut frames), [(Way::Sealed, 1); 5]);
+        assert_eq!((queue.bytes(), frames.used_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_clear_gives_everything_back() {
+        let (mut queue, mut frames, _) = accepted(5, None);
+        assert!(queue.bytes() > 0 && frames.used_bytes() > 0);
+        assert_eq!(queue.first_offset(), Some(0));
+        queue.clear(&mut frames);
+        assert!(queue.is_empty());
+        assert_eq!((queue.bytes(), frames.used_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_no_whole_batch_is_an_error_and_a_cut_tail_is_none() {
+        let (_, _, all) = accepted(2, None);
+        assert_eq!(all, Ok(2));
+        let mut builder = batch::BatchBuilder::new();
+        builder.push(None, Some(b"value"), &[], 5);
+        let whole = builder.build().unwrap().bytes;
+        let cut = whole.slice(..whole.len() - 1);
+        let (_, _, nothing) = accept(&cut, 0);
+        assert!(matches!(nothing, Err((0, BatchError::Length { .. }))), "{nothing:?}");
+        let both = Bytes::from([&whole[..], &cut[..]].concat());
+        let (_, _, one) = accept(&both, 0);
+        assert_eq!(one, Ok(1));
+        let (_, _, none) = accept(&Bytes::new(), 9);
+        assert_eq!(none, Ok(9));
+    }
 }

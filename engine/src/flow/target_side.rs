@@ -440,3 +440,186 @@ fn is_sequence_trouble(error: ErrorCode) -> bool {
     ]
     .contains(&error)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocol_client::batch::BatchBuilder;
+
+    use super::*;
+
+    const TIMED_OUT: ErrorCode = ErrorCode::REQUEST_TIMED_OUT;
+    const OUT_OF_ORDER: ErrorCode = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+
+    /// A target whose log ended at 100, with these batches in the window, all sent in requests 0, 1, 2, ….
+    fn sent(counts: &[u32], frames: &mut Frames) -> TargetSide {
+        let mut target = TargetSide::new();
+        target.on_end(100, frames);
+        target.established = true;
+        for (request, count) in counts.iter().enumerate() {
+            push(&mut target, *count, frames);
+            assert!(target.send_next(request as u64).is_some());
+        }
+        target
+    }
+
+    fn push(target: &mut TargetSide, count: u32, frames: &mut Frames) {
+        let mut batch = BatchBuilder::new();
+        (0..count).for_each(|_| batch.push(None, Some(b"value"), &[], 5));
+        let bytes = batch.build().unwrap().bytes;
+        let charge = frames.own(bytes.len());
+        let source_first = i64::from(target.next_sequence);
+        target.push(Draft::new(source_first, &bytes, charge, Way::Sealed).unwrap(), (7, 0));
+    }
+
+    fn sequences(target: &TargetSide) -> Vec<i32> {
+        target.window.iter().map(|batch| batch.stamp.base_sequence).collect()
+    }
+
+    #[test]
+    fn batches_leave_from_the_front_only() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2, 3], &mut frames);
+        assert_eq!(target.on_answer(1, Ok(102), &mut frames), Step::Nothing);
+        assert_eq!((target.window.len(), target.target_next()), (2, Some(100)));
+        assert_eq!(target.on_answer(0, Ok(100), &mut frames), Step::Nothing);
+        assert_eq!((target.window.len(), target.target_next()), (0, Some(105)));
+        assert_eq!(target.delivered().records, 5);
+        assert_eq!(frames.used_bytes(), 0);
+    }
+
+    #[test]
+    fn until_the_first_acknowledgement_one_batch_is_under_way() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = TargetSide::new();
+        assert!(!target.has_room(), "the target's end is not known");
+        target.on_end(0, &mut frames);
+        push(&mut target, 1, &mut frames);
+        target.send_next(0);
+        assert!(!target.has_room());
+        target.on_answer(0, Ok(0), &mut frames);
+        for request in 1..=WINDOW_BATCHES as u64 {
+            assert!(target.has_room());
+            push(&mut target, 1, &mut frames);
+            target.send_next(request);
+        }
+        assert!(!target.has_room(), "the broker remembers no more than five");
+    }
+
+    #[test]
+    fn an_answer_counts_for_its_own_sending() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2], &mut frames);
+        assert_eq!(target.on_leader_moved(), Step::AskEnd);
+        assert_eq!(target.on_end(100, &mut frames), Step::Settled { may_repeat: 0 });
+        target.send_next(9);
+        assert_eq!(target.on_answer(0, Err(TIMED_OUT), &mut frames), Step::Nothing);
+        assert_eq!(target.phase(), Phase::Ready);
+        target.on_answer(9, Ok(100), &mut frames);
+        assert!(target.is_empty());
+    }
+
+    #[test]
+    fn the_first_error_decides() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2, 3, 4], &mut frames);
+        target.on_answer(0, Err(TIMED_OUT), &mut frames);
+        target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
+        let step = target.on_answer(2, Err(ErrorCode(10)), &mut frames);
+        assert_eq!(step, Step::AskLater(TIMED_OUT));
+        target.set_phase(Phase::Comparing);
+        assert_eq!(
+            target.on_end(105, &mut frames),
+            Step::Refused { source_offset: 5, error: ErrorCode(10) }
+        );
+        target.clear(&mut frames);
+        assert_eq!(target.next_sequence, 5, "what follows takes the place of what was given up");
+    }
+
+    #[test]
+    fn a_lost_sequence_is_believed_late_and_starts_a_new_epoch() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2, 3], &mut frames);
+        target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
+        target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
+        for _ in 0..DOUBTS_ABOUT_SEQUENCE {
+            target.set_phase(Phase::Comparing);
+            assert!(matches!(target.on_end(100, &mut frames), Step::AskLater(_)));
+        }
+        assert_eq!(target.on_end(100, &mut frames), Step::Settled { may_repeat: 0 });
+        assert_eq!((sequences(&target), target.producer), (vec![0, 2], Some((7, 1))));
+        assert!(target.window.iter().all(|batch| batch.stamp.epoch == 1));
+        target.send_next(5);
+        assert!(!target.has_unsent(), "the new epoch is not known to the broker yet");
+    }
+
+    #[test]
+    fn epochs_end_loudly() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2], &mut frames);
+        target.producer = Some((7, i16::MAX));
+        target.doubts = DOUBTS_ABOUT_SEQUENCE;
+        target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
+        let error = ErrorCode::INVALID_PRODUCER_EPOCH;
+        let step = target.on_end(100, &mut frames);
+        assert_eq!(step, Step::Refused { source_offset: 0, error });
+    }
+
+    #[test]
+    fn a_foreign_writer_and_a_lost_sequence_may_repeat() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2, 3], &mut frames);
+        target.doubts = DOUBTS_ABOUT_SEQUENCE;
+        target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
+        target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
+        assert_eq!(target.on_end(101, &mut frames), Step::Settled { may_repeat: 5 });
+    }
+
+    #[test]
+    fn a_log_that_is_too_short_is_believed_after_some_doubts() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2], &mut frames);
+        target.on_leader_moved();
+        for _ in 0..DOUBTS_ABOUT_LOSS {
+            assert!(matches!(target.on_end(99, &mut frames), Step::AskLater(_)));
+        }
+        let shrank = Step::TargetShrank { expected: 100, end: 99 };
+        assert_eq!(target.on_end(99, &mut frames), shrank);
+    }
+
+    #[test]
+    fn sequence_numbers_wrap_to_zero() {
+        assert_eq!(sequence_after(i32::MAX - 1, 1), i32::MAX);
+        assert_eq!(sequence_after(i32::MAX, 1), 0);
+        assert_eq!(sequence_after(i32::MAX - 1, 5), 3);
+    }
+
+    proptest! {
+        /// Whatever prefix was appended and whichever of its answers came: exactly the rest is sent again.
+        #[test]
+        fn the_end_settles_every_loss(
+            counts in prop::collection::vec(1u32..6, 1..=WINDOW_BATCHES),
+            appended in 0..=WINDOW_BATCHES,
+            heard in prop::collection::vec(any::<bool>(), WINDOW_BATCHES),
+        ) {
+            let appended = appended.min(counts.len());
+            let mut frames = Frames::new(1 << 20);
+            let mut target = sent(&counts, &mut frames);
+            let mut end = 100;
+            for (request, count) in counts[..appended].iter().enumerate() {
+                if heard[request] {
+                    target.on_answer(request as u64, Ok(end), &mut frames);
+                }
+                end += i64::from(*count);
+            }
+            if target.on_leader_moved() == Step::AskEnd {
+                prop_assert_eq!(target.on_end(end, &mut frames), Step::Settled { may_repeat: 0 });
+            }
+            prop_assert_eq!(target.target_next(), Some(end));
+            let rest: Vec<u32> = target.window.iter().map(|batch| batch.records).collect();
+            prop_assert_eq!(&rest[..], &counts[appended..]);
+            target.clear(&mut frames);
+            prop_assert_eq!(frames.used_bytes(), 0);
+        }
+    }
+}

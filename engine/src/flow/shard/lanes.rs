@@ -1,0 +1,157 @@
+//! What happens on lanes: connections come and go, answers arrive.
+
+use std::collections::HashMap;
+
+use protocol_client::wire::error_code::{ErrorCode, RetryClass};
+use protocol_client::wire::fetch::RawFetchAnswer;
+use protocol_client::wire::produce::RawProduceAnswer;
+
+use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
+use super::super::frames::Charge;
+use super::super::produce_lane::ProduceLane;
+use super::super::target_side::Outcome;
+use super::Shard;
+use crate::model::{Moment, Side};
+
+impl Shard {
+    pub(super) fn on_lane_up(&mut self, lane: LaneId, effects: &mut Vec<Effect>) {
+        let link = match lane.side {
+            Side::Source => self.fetch_lanes.get_mut(&lane.node).map(|fetch| &mut fetch.link),
+            Side::Target => self.produce_lanes.get_mut(&lane.node).map(|produce| &mut produce.link),
+        };
+        if !link.is_some_and(|link| link.up(lane.incarnation)) {
+            // It took so long that nobody wants it any more.
+            effects.push(Effect::Close(lane, None));
+        } else if lane.side == Side::Target {
+            self.set_stalled(lane.node, false);
+        }
+    }
+
+    /// Tells the partitions of a target broker whether it answers.
+    fn set_stalled(&mut self, node: NodeId, stalled: bool) {
+        if !self.produce_lanes.get_mut(&node).is_some_and(|lane| lane.set_stalled(stalled)) {
+            return;
+        }
+        let mut keys = Vec::new();
+        for (key, slot) in &mut self.partitions {
+            if slot.flow.target_leader.is_some_and(|leader| leader.node == node) {
+                slot.flow.set_stalled(stalled, &mut self.frames);
+                keys.push(*key);
+            }
+        }
+        keys.into_iter().for_each(|key| self.update(key));
+    }
+
+    pub(super) fn find_stalls(&mut self, now: Moment) {
+        let late = |lane: &ProduceLane| lane.stall_at().is_some_and(|at| at <= now);
+        let nodes: Vec<NodeId> = self
+            .produce_lanes
+            .iter()
+            .filter(|(_, lane)| late(lane))
+            .map(|(node, _)| *node)
+            .collect();
+        nodes.into_iter().for_each(|node| self.set_stalled(node, true));
+    }
+
+    pub(super) fn on_lane_down(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
+        match lane.side {
+            Side::Source => {
+                let Some(fetch) = self.fetch_lanes.get_mut(&lane.node) else { return };
+                if !fetch.link.down(now, lane.incarnation, &mut self.rng) {
+                    return;
+                }
+                fetch.lose(&mut self.frames);
+            }
+            Side::Target => {
+                let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
+                if !produce.link.down(now, lane.incarnation, &mut self.rng) {
+                    return;
+                }
+                for (request, key) in produce.lose() {
+                    let lost = Err(ErrorCode::NETWORK_EXCEPTION);
+                    self.with(now, key, effects, |flow, cx| flow.on_produced(request, lost, cx));
+                }
+                self.set_stalled(lane.node, true);
+            }
+        }
+        self.refresh[lane.side as usize].wanted = true;
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        now: Moment,
+        id: LaneId,
+        answer: RawFetchAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.fetch_lanes.get_mut(&id.node) else { return };
+        if !lane.link.is_up_as(id.incarnation) {
+            return;
+        }
+        lane.settle(&mut self.frames);
+        let frame_bytes = answer.frame_bytes;
+        let fetched = match lane.accept(answer) {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                effects.push(Effect::Close(id, Some(error)));
+                return self.on_lane_down(now, id, effects);
+            }
+        };
+        let frame = self.frames.enter(frame_bytes);
+        for part in fetched {
+            if part.partition.error != ErrorCode::NONE {
+                self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);
+            }
+            self.with(now, part.key, effects, |flow, cx| {
+                flow.on_fetched(part.offset, &part.partition, frame, cx);
+            });
+        }
+        self.frames.release(Charge::Frame(frame));
+    }
+
+    pub(super) fn on_produced(
+        &mut self,
+        now: Moment,
+        id: LaneId,
+        request: u64,
+        answer: &RawProduceAnswer,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.produce_lanes.get_mut(&id.node) else { return };
+        if !lane.link.is_up_as(id.incarnation) {
+            return;
+        }
+        lane.link.worked();
+        let carried = lane.answered(request).unwrap_or_default();
+        let outcomes: HashMap<(&str, i32), Outcome> = answer
+            .partitions
+            .iter()
+            .map(|part| ((&*part.topic, part.index), part.error.ok().map(|()| part.base_offset)))
+            .collect();
+        self.set_stalled(id.node, false);
+        for key in carried {
+            let Some(slot) = self.partitions.get(&key) else { continue };
+            let target = &slot.flow.spec.target;
+            // An answer that leaves a partition out says nothing about it.
+            let outcome = outcomes.get(&(&*target.topic, target.index)).copied();
+            let outcome = outcome.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+            let before = slot.flow.delivered().records;
+            self.with(now, key, effects, |flow, cx| flow.on_produced(request, outcome, cx));
+            self.note_latency(now, key, before);
+        }
+    }
+
+    fn note_latency(&mut self, now: Moment, key: PartitionKey, before: u64) {
+        let Some(slot) = self.partitions.get_mut(&key) else { return };
+        let delivered = slot.flow.delivered();
+        if delivered.records > before && delivered.last_timestamp_ms >= 0 {
+            let since_start_ms = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
+            let wall_ms = self.settings.wall_start_ms.saturating_add(since_start_ms);
+            slot.latency_ms = Some(wall_ms.saturating_sub(delivered.last_timestamp_ms).max(0));
+        }
+    }
+}
+
+fn needs_metadata(error: ErrorCode) -> bool {
+    error.class() == RetryClass::RefreshMetadata
+}

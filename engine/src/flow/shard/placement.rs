@@ -1,0 +1,189 @@
+//! Which lane a partition is on: what metadata says about leaders, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol_client::cluster::{self, ClusterView};
+
+use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
+use super::super::fetch_lane::FetchLane;
+use super::super::partition::{Leader, PartitionFlow};
+use super::super::produce_lane::ProduceLane;
+use super::{Shard, Slot};
+use crate::model::{Moment, Side};
+
+/// Least time between two refreshes of one cluster's metadata.
+const REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// The same when refreshes do not bring what is missing.
+const LONGEST_REFRESH_PAUSE: Duration = Duration::from_secs(5);
+
+impl Shard {
+    /// A view could not be had.
+    pub(super) fn on_metadata_failed(&mut self, now: Moment, side: Side) {
+        let refresh = &mut self.refresh[side as usize];
+        refresh.asked = false;
+        refresh.not_before = now + REFRESH_PAUSE * 5;
+        refresh.wanted = true;
+    }
+
+    pub(super) fn on_metadata(
+        &mut self,
+        now: Moment,
+        side: Side,
+        view: Arc<ClusterView>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.refresh[side as usize].asked = false;
+        let known = self.views[side as usize].as_ref().map_or(0, |view| view.generation);
+        if view.generation < known {
+            return;
+        }
+        self.refresh[side as usize].wanted = false;
+        self.views[side as usize] = Some(view);
+        let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        for key in keys {
+            self.place(now, key, side, effects);
+            self.update(key);
+        }
+        // A leader that stays away, or a topic that is gone, must not be asked for ten times a second for ever.
+        let refresh = &mut self.refresh[side as usize];
+        refresh.fruitless = if refresh.wanted { refresh.fruitless.saturating_add(1) } else { 0 };
+        refresh.not_before =
+            now + (REFRESH_PAUSE * (1 << refresh.fruitless.min(6))).min(LONGEST_REFRESH_PAUSE);
+        self.close_unused(side, effects);
+    }
+
+    /// Puts a partition on the lane of its leader, as the view tells it.
+    pub(super) fn place(
+        &mut self,
+        now: Moment,
+        key: PartitionKey,
+        side: Side,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(view), Some(slot)) = (&self.views[side as usize], self.partitions.get(&key))
+        else {
+            self.refresh[side as usize].wanted = true;
+            return;
+        };
+        let at = match side {
+            Side::Source => &slot.flow.spec.source,
+            Side::Target => &slot.flow.spec.target,
+        };
+        let id = view.topics.get(&at.topic).map_or(at.topic_id, |topic| topic.id);
+        let recreated = id != at.topic_id && !id.is_nil() && !at.topic_id.is_nil();
+        let partition = cluster::TopicPartition::new(at.topic.clone(), at.index);
+        let leader = view.leader(&partition).map(|(node, epoch)| Leader { node, epoch });
+        match side {
+            Side::Source => self.place_source(now, key, leader),
+            Side::Target => self.place_target(now, key, leader, effects),
+        }
+        if recreated {
+            self.with(now, key, effects, |flow, cx| flow.on_recreated(side, cx));
+        } else if leader.is_none() {
+            self.refresh[side as usize].wanted = true;
+            self.with(now, key, effects, |flow, cx| flow.on_leaderless(side, cx));
+        }
+    }
+
+    fn place_source(&mut self, now: Moment, key: PartitionKey, leader: Option<Leader>) {
+        let Some(slot) = self.partitions.get_mut(&key) else { return };
+        let before = slot.flow.source_leader.map(|leader| leader.node);
+        if before != leader.map(|leader| leader.node) {
+            leave_source(&mut self.fetch_lanes, key, slot);
+        }
+        slot.flow.source_leader = leader;
+        if let Some(leader) = leader {
+            self.fetch_lanes.entry(leader.node).or_insert_with(|| FetchLane::new(now));
+        }
+    }
+
+    fn place_target(
+        &mut self,
+        now: Moment,
+        key: PartitionKey,
+        leader: Option<Leader>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(slot) = self.partitions.get_mut(&key) else { return };
+        let before = slot.flow.target_leader.map(|leader| leader.node);
+        if before == leader.map(|leader| leader.node) {
+            slot.flow.target_leader = leader;
+            return;
+        }
+        leave_target(&mut self.produce_lanes, key, slot);
+        slot.flow.target_leader = leader;
+        let lane = leader.map(|leader| {
+            self.produce_lanes.entry(leader.node).or_insert_with(|| ProduceLane::new(now))
+        });
+        let stalled = lane.is_none_or(|lane| lane.is_stalled());
+        slot.flow.set_stalled(stalled, &mut self.frames);
+        if before.is_some() {
+            self.with(now, key, effects, PartitionFlow::on_leader_moved);
+        }
+    }
+
+    /// Closes lanes towards brokers that lead nothing of ours any more.
+    fn close_unused(&mut self, side: Side, effects: &mut Vec<Effect>) {
+        let led: BTreeSet<NodeId> = self
+            .partitions
+            .values()
+            .filter_map(|slot| match side {
+                Side::Source => slot.flow.source_leader,
+                Side::Target => slot.flow.target_leader,
+            })
+            .map(|leader| leader.node)
+            .collect();
+        let mut close = |node: NodeId, incarnation: u64| {
+            effects.push(Effect::Close(LaneId { side, node, incarnation }, None));
+        };
+        match side {
+            Side::Source => {
+                let frames = &mut self.frames;
+                self.fetch_lanes.retain(|node, lane| {
+                    let keep = led.contains(node);
+                    if !keep {
+                        lane.settle(frames);
+                        close(*node, lane.link.incarnation());
+                    }
+                    keep
+                });
+            }
+            Side::Target => self.produce_lanes.retain(|node, lane| {
+                let keep = led.contains(node);
+                if !keep {
+                    close(*node, lane.link.incarnation());
+                }
+                keep
+            }),
+        }
+    }
+}
+
+/// Takes a partition off the lane that fetches it.
+pub(super) fn leave_source(
+    lanes: &mut BTreeMap<NodeId, FetchLane>,
+    key: PartitionKey,
+    slot: &Slot,
+) {
+    let lane = slot.flow.source_leader.and_then(|leader| lanes.get_mut(&leader.node));
+    if let Some(lane) = lane {
+        lane.leave(key, false);
+    }
+}
+
+/// Takes a partition off the lane that it waits on.
+pub(super) fn leave_target(
+    lanes: &mut BTreeMap<NodeId, ProduceLane>,
+    key: PartitionKey,
+    slot: &mut Slot,
+) {
+    let lane = slot.flow.target_leader.and_then(|leader| lanes.get_mut(&leader.node));
+    if std::mem::take(&mut slot.ready)
+        && let Some(lane) = lane
+    {
+        lane.drop_ready(key);
+    }
+}

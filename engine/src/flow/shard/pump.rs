@@ -1,0 +1,144 @@
+//! What can be sent is sent: metadata requests, connections, fetches as far as the budget goes, produce requests.
+
+use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce};
+
+use super::super::event::{Effect, LaneId, NodeId};
+use super::super::fetch_lane::FetchLane;
+use super::super::partition::Cx;
+use super::super::produce_lane::ProduceLane;
+use super::Shard;
+use crate::model::{Moment, Side};
+
+impl Shard {
+    /// Sends what can be sent.
+    pub(super) fn pump(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for side in [Side::Source, Side::Target] {
+            let refresh = &mut self.refresh[side as usize];
+            if refresh.wanted && !refresh.asked && refresh.not_before <= now {
+                refresh.asked = true;
+                refresh.wanted = false;
+                effects.push(Effect::RefreshMetadata(side));
+            }
+        }
+        self.pump_produce(now, effects);
+        self.pump_fetch(now, effects);
+        if self.draining
+            && !self.drained
+            && self.partitions.values().all(|slot| slot.flow.is_drained())
+        {
+            self.drained = true;
+            effects.push(Effect::Drained);
+        }
+    }
+
+    fn pump_fetch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let side = Side::Source;
+        for (node, lane) in &mut self.fetch_lanes {
+            if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
+                effects.push(Effect::Connect(LaneId { side, node: *node, incarnation }));
+            }
+        }
+        if self.draining {
+            return;
+        }
+        let lanes = self.fetch_lanes.len();
+        let wants = |(_, lane): &(&NodeId, &FetchLane)| lane.wants_request();
+        let ahead = self.fetch_lanes.range(self.next_fetch..).filter(wants);
+        let behind = self.fetch_lanes.range(..self.next_fetch).filter(wants);
+        let turns: Vec<NodeId> = ahead.chain(behind).map(|(node, _)| *node).collect();
+        for node in turns {
+            let Some(lane) = self.fetch_lanes.get_mut(&node) else { continue };
+            let Some(request) = lane.next_request(lanes, &self.settings, &mut self.frames) else {
+                // Who finds no room in the budget is the first when there is some.
+                self.next_fetch = node;
+                break;
+            };
+            let incarnation = lane.link.incarnation();
+            effects.push(Effect::Fetch(LaneId { side, node, incarnation }, request));
+        }
+    }
+
+    fn pump_produce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let nodes: Vec<NodeId> = self.produce_lanes.keys().copied().collect();
+        for node in nodes {
+            let Some(lane) = self.produce_lanes.get_mut(&node) else { continue };
+            if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
+                effects.push(Effect::Connect(LaneId { side: Side::Target, node, incarnation }));
+            }
+            let Some(producer) = self.producer else { continue };
+            while self.produce_lanes.get(&node).is_some_and(ProduceLane::can_send) {
+                if !self.send_request(now, node, producer, effects) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Builds one request of everything that waits on a lane; `false` when nothing was to be sent.
+    fn send_request(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        producer: (i64, i16),
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let request = self.next_request;
+        let mut partitions = Vec::new();
+        let mut carried = Vec::new();
+        let mut bytes = 0;
+        let waiting = self.produce_lanes.get(&node).map_or(0, ProduceLane::ready_len);
+        let mut again = Vec::new();
+        for _ in 0..waiting {
+            if bytes >= self.settings.produce_max_bytes {
+                break;
+            }
+            let Some(key) = self.produce_lanes.get_mut(&node).and_then(ProduceLane::take_ready)
+            else {
+                break;
+            };
+            let Some(slot) = self.partitions.get_mut(&key) else { continue };
+            if slot.flow.target_leader.is_none_or(|leader| leader.node != node) {
+                continue;
+            }
+            slot.ready = false;
+            let mut notes = Vec::new();
+            let mut cx = Cx {
+                now,
+                settings: &self.settings,
+                frames: &mut self.frames,
+                rng: &mut self.rng,
+                notes: &mut notes,
+            };
+            let target = slot.flow.spec.target.clone();
+            if let Some(batch) = slot.flow.send(request, producer, &mut cx) {
+                bytes += batch.wire_bytes();
+                carried.push(key);
+                partitions.push(ProducePartition {
+                    topic: target.topic,
+                    topic_id: target.topic_id,
+                    index: target.index,
+                    header: batch.header,
+                    payload: batch.payload.clone(),
+                });
+            }
+            self.act_on(key, notes, effects);
+            again.push(key);
+        }
+        again.into_iter().for_each(|key| self.update(key));
+        if partitions.is_empty() {
+            return false;
+        }
+        self.next_request += 1;
+        let Some(lane) = self.produce_lanes.get_mut(&node) else { return false };
+        lane.sent(now, request, carried);
+        let id = LaneId { side: Side::Target, node, incarnation: lane.link.incarnation() };
+        let produce = RawProduce {
+            acks: Acks::All,
+            timeout_ms: self.settings.produce_timeout_ms,
+            transactional_id: None,
+            partitions,
+        };
+        effects.push(Effect::Produce(id, request, produce));
+        true
+    }
+}
