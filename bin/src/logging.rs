@@ -1,6 +1,7 @@
 //! Logs: to stderr, as text or as one JSON object a line.
 
 use std::io;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -37,6 +38,15 @@ pub(crate) fn init(args: &LoggingArgs) -> Result<(), String> {
         Some(level) => ("--log-level", level.clone()),
         None => (VARIABLE, variable().unwrap_or_default()),
     };
+    // The library takes any other word for a module, and would log nothing.
+    let is_module = |directive: &str| !directive.contains(['=', '[']);
+    if let Some(word) = level.split(',').map(str::trim).find(|directive| {
+        !directive.is_empty() && is_module(directive) && LevelFilter::from_str(directive).is_err()
+    }) {
+        return Err(format!(
+            "{origin}: `{word}` is not a log level; write error, warn, info, debug or trace, or MODULE=LEVEL"
+        ));
+    }
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(&level)

@@ -50,6 +50,22 @@ fn a_good_file_shows_what_holds_and_where_it_comes_from() {
 }
 
 #[test]
+fn a_misspelt_log_level_is_refused() {
+    let directory = TempDir::new().expect("directory");
+    fs::write(directory.path().join("mm2.properties"), GOOD).expect("file");
+    for (level, code) in [
+        ("inof", 2),
+        ("debug,engnie", 2),
+        ("engine=debug", 0),
+        ("warn,engine=trace", 0),
+        ("off", 0),
+    ] {
+        let output = kmirror(directory.path(), &["check", "mm2.properties", "--log-level", level]);
+        assert_eq!(output.status.code(), Some(code), "{level}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn warnings_do_not_fail() {
     let output = check(&format!("{GOOD}tasks.max = 10\n"), &[]);
     assert_eq!(output.status.code(), Some(0));
