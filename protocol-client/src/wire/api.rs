@@ -72,8 +72,12 @@ impl fmt::Display for VersionSpan {
 /// The broker and this client have no version of an API in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the broker offers {api} {}, this client speaks {spoken}; use a broker between 2.8 and 4.x",
-    offered.map_or_else(|| "not at all".to_owned(), |span| format!("in versions {span}"))
+    "the broker offers {}, this client speaks {spoken}; {}",
+    offered.map_or_else(|| format!("no {api}"), |span| format!("{api} in versions {span}")),
+    match offered {
+        Some(_) => "use a broker between 2.8 and 4.x",
+        None => "name a broker's client listener, not a controller's, of Kafka 2.8 or later",
+    }
 )]
 pub struct Gap {
     /// The API's name.
@@ -164,6 +168,6 @@ mod tests {
         assert!(text.contains("Metadata in versions 20-21"), "{text}");
         assert!(text.contains("speaks 0-13"), "{text}");
         let gap = offering(18, 0, 4).version::<MetadataRequest>().expect_err("not offered");
-        assert!(gap.to_string().contains("Metadata not at all"));
+        assert!(gap.to_string().contains("no Metadata"));
     }
 }

@@ -14,7 +14,7 @@ const READ_AHEAD_BYTES: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The peer announces more than is accepted here. Not Kafka, or a limit set too low.
-    #[error("a frame of {bytes} bytes was announced, at most {limit} are accepted")]
+    #[error("a frame of {bytes} bytes was announced, at most {limit} are accepted{}", stranger(*bytes))]
     TooLarge {
         /// The announced size.
         bytes: usize,
@@ -27,6 +27,16 @@ pub enum FrameError {
         /// The announced size.
         size: i32,
     },
+}
+
+/// What a peer says first that does not speak Kafka's protocol, read as a size.
+fn stranger(bytes: usize) -> &'static str {
+    match u32::try_from(bytes).unwrap_or(0).to_be_bytes() {
+        // An alert, or what else TLS sends: RFC 8446, section 5.1.
+        [0x14..=0x17, 3, 0..=4, _] => "; the listener speaks TLS: name a PLAINTEXT listener",
+        [b'H', b'T', b'T', b'P'] => "; the listener speaks HTTP: is the port right?",
+        _ => "",
+    }
 }
 
 /// Buffers for frames, kept for reuse up to a bound. Clones share one pool.
@@ -216,6 +226,16 @@ impl FrameAssembler {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn strangers_are_named() {
+        let error = |first: [u8; 4]| {
+            FrameError::TooLarge { bytes: u32::from_be_bytes(first) as usize, limit: 1 }.to_string()
+        };
+        assert!(error(*b"\x15\x03\x03\x00").contains("speaks TLS"));
+        assert!(error(*b"HTTP").contains("speaks HTTP"));
+        assert!(error(*b"\x00\x10\x00\x00").ends_with("are accepted"));
+    }
 
     fn feed(assembler: &mut FrameAssembler, mut stream: &[u8], step: usize) -> Vec<Bytes> {
         let mut frames = Vec::new();
