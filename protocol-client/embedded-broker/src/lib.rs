@@ -35,7 +35,7 @@
 //! - kcat 1.7.1 and confluent-kafka 2.16: create, produce with every codec (idempotent), consume, groups with
 //!   static and cooperative members, transactions with abort, fencing and offsets, configs, delete records.
 //! - Kafka's tools 4.3.1 and, `--as 2.8`, 2.8.2: TopicCommand, ConsoleProducer, ConsoleConsumer,
-//!   ConsumerGroupCommand (list, describe, reset, delete), GetOffsetShell, ConfigCommand.
+//!   ConsumerGroupCommand (list, describe, reset, delete), ConfigCommand; GetOffsetShell 4.3.1 only.
 //! - MirrorMaker 2 4.3.1 between two clusters of this kind: records, checkpoints, synced group offsets.
 
 pub mod core;
