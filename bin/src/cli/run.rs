@@ -25,7 +25,7 @@ Examples:
   kmirror run mm2.properties --clusters backup     only the flows into this cluster
   kmirror run mm2.properties --log-format json --log-level debug
 
-Exit codes: 0 told to stop, everything under way has arrived; 2 usage; 3 the file has errors, or a cluster refuses us;
+Exit codes: 0 told to stop, positions are stored; 2 usage; 3 the file has errors, or a cluster refuses us;
 4 positions could not be stored in time.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -33,10 +33,10 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Exit {
-    let replication = match load(args) {
-        Ok(replication) => replication,
-        Err(exit) => return exit,
+    let complain = |problem: &str| {
+        output::complain(problem, Exit::Configuration);
     };
+    let Some(replication) = load(args, complain) else { return Exit::Configuration };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
@@ -45,17 +45,16 @@ pub(crate) fn run(args: &RunArgs) -> Exit {
     }
 }
 
-/// Reads the file; its errors are said one a line, its warnings are logged.
-fn load(args: &RunArgs) -> Result<Replication, Exit> {
-    let resolution =
-        args.file.resolve().map_err(|problem| output::complain(&problem, Exit::Configuration))?;
+/// Reads the file; its errors go to `complain` one by one, its warnings are logged.
+fn load(args: &RunArgs, complain: impl Fn(&str)) -> Option<Replication> {
+    let resolution = args.file.resolve().map_err(|problem| complain(&problem)).ok()?;
     for finding in &resolution.findings {
         match finding.severity {
-            Severity::Error => drop(output::complain(&finding.to_string(), Exit::Configuration)),
+            Severity::Error => complain(&finding.to_string()),
             Severity::Warning => warn!("{finding}"),
         }
     }
-    resolution.replication.ok_or(Exit::Configuration)
+    resolution.replication
 }
 
 /// What a person or the system asks of the running program.
@@ -111,9 +110,9 @@ async fn serve(args: &RunArgs, mut replication: Replication) -> Exit {
                 }
                 asked = signals.next() => match asked {
                     Asked::Stop => break None,
-                    Asked::Reload => match load(args) {
-                        Ok(replication) => break Some(replication),
-                        Err(_) => error!("the file has errors; what runs goes on as it was"),
+                    Asked::Reload => match load(args, |problem| error!("{problem}")) {
+                        Some(replication) => break Some(replication),
+                        None => error!("the file has errors; what runs goes on as it was"),
                     },
                 },
             }
@@ -121,7 +120,8 @@ async fn serve(args: &RunArgs, mut replication: Replication) -> Exit {
         info!("stopping: what is under way arrives, then positions are stored");
         if !engine.stop(GRACE).await {
             error!(
-                "not everything arrived within {GRACE:?}; the rest is read again at the next start"
+                "positions could not be stored within {GRACE:?}: what was replicated since they were stored last will be \
+                 repeated at the next start"
             );
             return Exit::Fatal;
         }

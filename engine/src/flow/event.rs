@@ -258,10 +258,13 @@ impl fmt::Display for Failure {
             Self::Denied(side, error) => {
                 write!(f, "stopped: the {side} cluster says {error}; {}", error.remedy())
             }
-            Self::Recreated(side) => write!(
-                f,
-                "stopped: the topic was deleted and created again at the {side}; delete the target topic and the stored \
-                 position to start anew"
+            Self::Recreated(Side::Source) => f.write_str(
+                "stopped: the topic was deleted and created again at the source; delete the target topic to have the new \
+                 one copied from its beginning",
+            ),
+            Self::Recreated(Side::Target) => f.write_str(
+                "stopped: the topic was deleted and created again at the target; it is filled from the beginning of the \
+                 source at the next refresh of topics",
             ),
         }
     }

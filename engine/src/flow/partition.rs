@@ -545,7 +545,9 @@ impl PartitionFlow {
     /// People hear of a trouble when it lasts, and once.
     fn tell_trouble(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
         let since = *self.trouble_since.get_or_insert(cx.now);
-        let hush = self.told_trouble || self.run == Run::Failed;
+        // A broker that cannot be reached is told of once, not by each of its partitions.
+        let hush =
+            self.told_trouble || self.run == Run::Failed || error == ErrorCode::NETWORK_EXCEPTION;
         if !hush && cx.now - since >= QUIET {
             self.told_trouble = true;
             cx.notes.push(Note::Tell(match side {

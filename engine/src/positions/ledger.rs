@@ -144,14 +144,18 @@ impl Ledger {
                         .or_default()
                         .insert(at.partition, last.saturating_add(1));
                 }
-                _ => self.skipped += 1,
+                // Nothing is replicated (`MirrorSourceTask.isUncommitted`).
+                Some(_) => self.forget(at.topic, at.partition),
+                None => self.skipped += 1,
             },
-            Ok(None) => {
-                if let Some(partitions) = self.stored.get_mut(at.topic) {
-                    partitions.remove(&at.partition);
-                }
-            }
+            Ok(None) => self.forget(at.topic, at.partition),
             Err(_) => self.skipped += 1,
+        }
+    }
+
+    fn forget(&mut self, topic: &str, index: i32) {
+        if let Some(partitions) = self.stored.get_mut(topic) {
+            partitions.remove(&index);
         }
     }
 }
@@ -210,6 +214,20 @@ mod tests {
         tombstone.push(Some(key), None, &[], 0);
         ledger.absorb(&Entry::new(tombstone.build().unwrap().bytes).unwrap()).unwrap();
         assert_eq!(ledger.position("t", 0), None);
+    }
+
+    /// As when the topic was deleted and made anew.
+    #[test]
+    fn a_position_that_went_back_to_zero_is_forgotten() {
+        let mut ledger = Ledger::new("MirrorSourceConnector", "A");
+        ledger.commit(vec![position("t", 0, 5)]);
+        let changes = ledger.changes([position("t", 0, 0)]);
+        assert_eq!(changes.len(), 1);
+        for (_, batch) in ledger.encode(&changes, 25, 0).unwrap() {
+            ledger.absorb(&Entry::new(batch.bytes).unwrap()).unwrap();
+        }
+        assert_eq!(ledger.position("t", 0), None);
+        assert_eq!(ledger.skipped(), 0);
     }
 
     #[test]

@@ -1,29 +1,31 @@
 //! The control side of one flow: reaches both clusters, finds topics, creates what is missing, hands partitions to
 //! shards, stores positions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol_client::ClientError;
+use protocol_client::client::ProducerIdentity;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
+use super::placement::{Placement, Seen};
 use super::shard_task::{self, Command, ShardSetup};
 use super::supervisor::progress;
-use super::tell::Troubles;
+use super::tell::{Brokers, Troubles};
 use super::threads::Threads;
-use super::topics::{self, Found};
+use super::topics::{self, Found, FoundTopic};
 use crate::config::{FlowConfig, ProcessConfig, StartFrom};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
-use crate::flow::shard::Delivered;
+use crate::flow::shard::{Delivered, PartitionState, Progress};
+use crate::model::Side;
 use crate::positions::ledger::{Ledger, Position};
-use crate::positions::store::PositionStore;
+use crate::positions::store::{PositionStore, StoreError};
 
 /// Wait between attempts to reach a cluster, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -52,15 +54,16 @@ impl FlowSetup {
         let shares = (threads.len() * flows.max(1)) as u64;
         let budget_bytes = usize::try_from(process.memory_bytes / shares).unwrap_or(usize::MAX);
         let settings = clusters::shard_settings(&config, budget_bytes, clock);
-        let troubles = Troubles::default();
+        let brokers = Brokers::new(name.clone());
         let shards = (0..threads.len()).map(|index| {
             let (commands, receiver) = mpsc::unbounded_channel();
             let setup = ShardSetup {
                 flow: name.clone(),
+                index,
+                brokers: brokers.clone(),
                 settings: settings.clone(),
                 clock,
                 seed: fastrand::u64(..),
-                troubles: troubles.clone(),
                 source: clients.source.clone(),
                 target: clients.target.clone(),
                 source_options: clients.source_options.clone(),
@@ -82,41 +85,46 @@ impl FlowSetup {
     }
 }
 
-/// Runs a flow until it is told to stop, and how long what is under way may take to arrive.
+/// Runs a flow until it is told to stop; answers whether its positions are stored then.
 ///
 /// # Errors
 /// What no retry can mend.
 pub(super) async fn run(
     setup: FlowSetup,
     mut stop: watch::Receiver<Option<Duration>>,
-) -> Result<(), EngineError> {
+) -> Result<bool, EngineError> {
     let mut flow = Flow {
         setup,
         store: None,
-        placed: BTreeMap::new(),
-        ids: BTreeMap::new(),
+        placement: Placement::default(),
+        created: BTreeSet::new(),
         next_shard: 0,
-        told: BTreeMap::new(),
+        troubles: BTreeMap::new(),
     };
     let patience = tokio::select! {
         biased;
-        stopped = stop.wait_for(Option::is_some) => stopped.ok().and_then(|patience| *patience),
-        result = flow.work() => return result,
+        stop = stop.wait_for(Option::is_some) => stop.ok().and_then(|patience| *patience),
+        result = flow.work() => return result.map(|()| true),
     };
-    flow.drain(patience.unwrap_or_default()).await;
-    Ok(())
+    Ok(flow.drain(patience.unwrap_or_default()).await)
+}
+
+/// What a flow may be in trouble with for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Topics,
+    Wider,
+    Positions,
 }
 
 struct Flow {
     setup: FlowSetup,
     store: Option<PositionStore>,
-    /// How many partitions of each source topic the shards have.
-    placed: BTreeMap<Arc<str>, i32>,
-    /// The id under which each source topic was first seen, also of topics that are gone.
-    ids: BTreeMap<Arc<str>, Uuid>,
+    placement: Placement,
+    /// Topics that were created at the target and are not placed yet.
+    created: BTreeSet<Arc<str>>,
     next_shard: usize,
-    /// The trouble that was last told of each cluster.
-    told: BTreeMap<&'static str, String>,
+    troubles: BTreeMap<Work, Troubles>,
 }
 
 impl Flow {
@@ -133,73 +141,64 @@ impl Flow {
         flush.tick().await;
         loop {
             tokio::select! {
-                _ = refresh.tick() => if let Err(error) = self.discover().await {
-                    warn!(flow = %self.setup.name, "topics could not be looked for: {error}; next attempt at the next refresh");
-                },
+                _ = refresh.tick() => self.refresh().await,
                 _ = flush.tick() => self.flush().await,
             }
         }
     }
 
     /// Waits until both clusters answer.
-    async fn reach(&mut self) -> Result<(), EngineError> {
-        let clients = self.setup.clients.clone();
-        let (source, target) =
-            (self.setup.config.source.alias.clone(), self.setup.config.target.alias.clone());
-        self.until_works("source", &source, async || clients.source.all_topics().await.map(drop))
-            .await?;
-        self.until_works("target", &target, async || clients.target.all_topics().await.map(drop))
-            .await?;
-        info!(flow = %self.setup.name, "both clusters are reached");
+    async fn reach(&self) -> Result<(), EngineError> {
+        let FlowClients { source, target, .. } = &self.setup.clients;
+        let FlowConfig { source: from, target: to, .. } = &self.setup.config;
+        let name = &self.setup.name;
+        tokio::try_join!(
+            until_works(name, &from.alias, async || source.try_all_topics().await),
+            until_works(name, &to.alias, async || target.try_all_topics().await),
+        )?;
+        info!(flow = %name, "both clusters are reached");
         Ok(())
     }
 
     async fn open_positions(&mut self) -> Result<(), EngineError> {
-        let config = self.setup.config.clone();
-        let client = self.setup.clients.target.clone();
+        let FlowSetup { name, config, clients, .. } = &self.setup;
+        let (client, alias) = (&clients.target, &config.target.alias);
         let topic: Arc<str> = config.positions.topic.as_str().into();
-        let partitions = self
-            .until_works("target", &config.target.alias, async || {
-                topics::ensure_positions_topic(&client, &config).await
-            })
-            .await
-            .map_err(|error| error.about(&format!(
-                "topic {topic}, where positions are kept (created with {}.offset.storage.replication.factor = {})",
-                config.target.alias, config.positions.replication_factor
-            )))?;
-        let mut wait = RETRY.0;
-        loop {
+        let partitions =
+            until_works(name, alias, async || topics::ensure_positions_topic(client, config).await)
+                .await
+                .map_err(|error| error.about(&format!(
+                    "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {})",
+                    config.positions.replication_factor
+                )))?;
+        let store = until_works(name, alias, async || {
             let ledger = Ledger::new(&config.connector, &config.source.alias);
-            match PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await {
-                Ok(store) => {
-                    if store.skipped() > 0 {
-                        warn!(flow = %self.setup.name, %topic, "{} records are no positions and were skipped", store.skipped());
-                    }
-                    self.store = Some(store);
-                    return Ok(());
-                }
-                Err(error) if error.is_final() => {
-                    return Err(refused(&config.target.alias, &error));
-                }
-                Err(error) => self.tell("positions", &config.target.alias, &error.to_string()),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY.1);
+            PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await
+        })
+        .await?;
+        if store.skipped() > 0 {
+            warn!(flow = %name, %topic, "{} records are no positions and were skipped", store.skipped());
         }
+        self.store = Some(store);
+        Ok(())
     }
 
     /// Idempotent producers need an id; the flow's shards share it, their partitions are apart.
     async fn start_producers(&mut self) -> Result<(), EngineError> {
-        let client = self.setup.clients.target.clone();
-        let alias = self.setup.config.target.alias.clone();
-        let producer = self
-            .until_works("target", &alias, async || client.init_idempotent_producer().await)
-            .await?;
+        let FlowSetup { name, config, clients, .. } = &self.setup;
+        let client = &clients.target;
+        let ask = async || client.init_idempotent_producer().await;
+        let producer = until_works(name, &config.target.alias, ask).await?;
+        self.use_producer(&producer);
+        Ok(())
+    }
+
+    /// From now on, for partitions that have not written yet.
+    fn use_producer(&self, producer: &ProducerIdentity) {
         for shard in &self.setup.shards {
             // Shards live as long as the flow.
             let _ = shard.send(Command::Producer(producer.id, producer.epoch));
         }
-        Ok(())
     }
 
     async fn discover_until_done(&mut self) -> Result<(), EngineError> {
@@ -208,41 +207,54 @@ impl Flow {
             if error.is_final() {
                 return Err(refused(error.cluster(&self.setup.config), &error));
             }
-            self.tell(
-                "topics",
-                error.cluster(&self.setup.config).to_owned().as_str(),
-                &error.to_string(),
-            );
+            self.topics_trouble(&error);
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
         }
         Ok(())
     }
 
+    async fn refresh(&mut self) {
+        match self.discover().await {
+            Ok(()) if self.troubles.entry(Work::Topics).or_default().are_over() => {
+                info!(flow = %self.setup.name, "both clusters list their topics again");
+            }
+            Ok(()) => {}
+            Err(error) => self.topics_trouble(&error),
+        }
+    }
+
+    fn topics_trouble(&mut self, error: &topics::DiscoverError) {
+        if self.troubles.entry(Work::Topics).or_default().is_new(&error.to_string()) {
+            let cluster = error.cluster(&self.setup.config);
+            warn!(flow = %self.setup.name, "cluster {cluster}: topics could not be looked for: {error}; tried again until they can");
+        }
+    }
+
     /// One round: what is new at the source is created at the target and handed to shards.
     async fn discover(&mut self) -> Result<(), topics::DiscoverError> {
-        let name = self.setup.name.clone();
+        let FlowSetup { name, clients, config, .. } = &self.setup;
+        let name = name.clone();
         let found =
-            topics::discover(&name, &self.setup.clients, &self.setup.config, &self.placed).await?;
+            topics::discover(&name, clients, config, &self.placement, &mut self.created).await?;
+        self.tell_wider(&found);
         self.remove_gone(&found).await;
+        if found.topics.iter().any(|topic| self.placement.comes_back(&topic.source, topic.ids)) {
+            // The target remembers the sequence numbers of the old one: a partition that starts again under its name
+            // would have its first batches taken for repeated ones.
+            let producer = self.setup.clients.target.init_idempotent_producer().await;
+            self.use_producer(&producer.map_err(topics::DiscoverError::at(Side::Target))?);
+        }
         let mut specs: Vec<Vec<PartitionSpec>> = vec![Vec::new(); self.setup.shards.len()];
-        for mut topic in found.topics {
-            let known = self.placed.get(&topic.source).copied().unwrap_or(0);
-            if known >= topic.partitions {
-                continue;
-            }
-            // A topic that was created again is another one; its partitions will notice, and say so.
-            topic.source_id = *self.ids.entry(topic.source.clone()).or_insert(topic.source_id);
-            for index in known..topic.partitions {
-                let start = self.start_of(&topic.source, index);
-                specs[self.next_shard % self.setup.shards.len()].push(topic.spec(index, start));
+        for topic in &found.topics {
+            for spec in self.place(topic) {
+                specs[self.next_shard % self.setup.shards.len()].push(spec);
                 self.next_shard += 1;
             }
-            self.placed.insert(topic.source.clone(), topic.partitions);
         }
         let count: usize = specs.iter().map(Vec::len).sum();
         if count > 0 {
-            info!(flow = %name, "{count} more partitions are replicated, {} topics in all", self.placed.len());
+            info!(flow = %name, "{count} more partitions are replicated, {} topics in all", self.placement.len());
         }
         for (shard, specs) in self.setup.shards.iter().zip(specs) {
             if !specs.is_empty() {
@@ -254,24 +266,68 @@ impl Flow {
         Ok(())
     }
 
+    /// What of a topic the shards have to be given.
+    fn place(&mut self, topic: &FoundTopic) -> Vec<PartitionSpec> {
+        let (source, target) = (&topic.source, &topic.target);
+        let seen = self.placement.see(source, topic.partitions, topic.ids);
+        let is_created = self.created.remove(target);
+        let (from, ids, start) = match seen {
+            Seen::Known { from, ids } => (from, ids, None),
+            Seen::OtherCopy => {
+                self.remove(source);
+                (0, topic.ids, self.start_of_empty_copy(topic))
+            }
+            Seen::New if is_created => (0, topic.ids, self.start_of_empty_copy(topic)),
+            Seen::New => (0, topic.ids, None),
+        };
+        let specs = (from..topic.partitions).map(|index| {
+            let start = start.unwrap_or_else(|| self.start_of(source, index));
+            topic.spec(ids, index, start)
+        });
+        specs.collect()
+    }
+
+    /// A copy that was made just now lacks what was copied before, whatever the stored positions say.
+    fn start_of_empty_copy(&self, topic: &FoundTopic) -> Option<Start> {
+        let stored = |index| self.store.as_ref()?.position(&topic.source, index);
+        let (source, target) = (&topic.source, &topic.target);
+        let is_known = (0..topic.partitions).any(|index| stored(index).is_some());
+        if !is_known || self.setup.config.consumer.start == StartFrom::Latest {
+            return None;
+        }
+        warn!(flow = %self.setup.name, %source, %target, "the copy is gone from the target and was made anew; it is filled from the beginning of the source");
+        Some(Start::Earliest)
+    }
+
+    /// A topic with more partitions at the target than at the source is told of once.
+    fn tell_wider(&mut self, found: &Found) {
+        let troubles = self.troubles.entry(Work::Wider).or_default();
+        for wider in &found.wider {
+            let (name, from, to) = (&wider.name, wider.from, wider.to);
+            if troubles.is_new(&format!("{name} {from} {to}")) {
+                warn!(flow = %self.setup.name, topic = name, "the target has {from} partitions, the source {to}; the others stay as they are");
+            }
+        }
+    }
+
     /// Topics that are gone from the source leave the assignment; what they left at the target stays.
     async fn remove_gone(&mut self, found: &Found) {
-        let gone: Vec<Arc<str>> = self
-            .placed
-            .keys()
-            .filter(|topic| !found.source_view.topics.contains_key(*topic))
-            .cloned()
-            .collect();
-        if !gone.is_empty() {
-            // If they come back, they go on from here.
-            self.flush().await;
+        let gone = self.placement.placed(|topic| !found.source_view.topics.contains_key(topic));
+        if gone.is_empty() {
+            return;
         }
+        // Should a topic come back, it goes on where it stopped.
+        self.flush().await;
         for topic in gone {
             warn!(flow = %self.setup.name, %topic, "the topic is gone from the source; its copy stays as it is");
-            self.placed.remove(&topic);
-            for shard in &self.setup.shards {
-                let _ = shard.send(Command::Remove(topic.clone()));
-            }
+            self.placement.gone(&topic);
+            self.remove(&topic);
+        }
+    }
+
+    fn remove(&self, topic: &Arc<str>) {
+        for shard in &self.setup.shards {
+            let _ = shard.send(Command::Remove(topic.clone()));
         }
     }
 
@@ -285,18 +341,32 @@ impl Flow {
     }
 
     async fn flush(&mut self) {
-        let Some(store) = &mut self.store else { return };
         let progress = progress(&self.setup.shards).await;
-        let positions = progress.into_iter().filter_map(|at| {
-            Some(Position { topic: at.source.topic, index: at.source.index, next: at.position? })
-        });
-        if let Err(error) = store.write(positions, self.setup.clock.wall_ms()).await {
-            error!(flow = %self.setup.name, "positions could not be stored: {error}; tried again at the next flush");
+        let stored = self.store_positions(&progress).await;
+        let troubles = self.troubles.entry(Work::Positions).or_default();
+        let flow = &*self.setup.name;
+        match stored {
+            Ok(()) if troubles.are_over() => info!(flow, "positions are stored again"),
+            Ok(()) => {}
+            Err(error) if troubles.is_new(&error.to_string()) => {
+                error!(flow, "positions could not be stored: {error}; tried again until they can");
+            }
+            Err(_) => {}
         }
     }
 
-    /// Lets what is under way arrive, but not for ever, then stores the positions.
-    async fn drain(&mut self, patience: Duration) {
+    async fn store_positions(&mut self, progress: &[Progress]) -> Result<(), StoreError> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let positions = progress.iter().filter_map(|at| {
+            let (topic, index) = (at.source.topic.clone(), at.source.index);
+            Some(Position { topic, index, next: at.position? })
+        });
+        store.write(positions, self.setup.clock.wall_ms()).await.map(drop)
+    }
+
+    /// Lets what is under way arrive, then stores the positions; answers whether that worked. A partition that is in
+    /// trouble is waited for no longer than `patience`, which leaves time for the positions of the others.
+    async fn drain(&mut self, patience: Duration) -> bool {
         let mut waits = Vec::new();
         for shard in &self.setup.shards {
             let (answer, drained) = oneshot::channel();
@@ -304,63 +374,98 @@ impl Flow {
                 waits.push(drained);
             }
         }
-        let arrival = async {
+        let drained = async {
             for drained in waits {
                 // A shard that is gone has nothing under way.
                 let _ = drained.await;
             }
         };
-        let outcome = match tokio::time::timeout(patience, arrival).await {
-            Ok(()) => "everything that was under way has arrived",
-            Err(_) => {
-                "not everything arrived in time; what did not is read again at the next start"
-            }
-        };
-        self.flush().await;
-        let mut all = Delivered::default();
-        for at in progress(&self.setup.shards).await {
-            all.add(&at.delivered);
+        let all_arrived = timeout(patience, drained).await.is_ok();
+        let progress = progress(&self.setup.shards).await;
+        let stored = self.store_positions(&progress).await;
+        let flow = &*self.setup.name;
+        if let Err(error) = &stored {
+            error!(flow, "positions could not be stored: {error}");
         }
-        info!(
-            flow = %self.setup.name,
-            records = all.records,
-            bytes = all.bytes,
-            sealed_batches = all.sealed_batches,
-            merged_batches = all.merged_batches,
-            rewritten_batches = all.rewritten_batches,
-            "{outcome}"
+        tell_end(flow, &progress, all_arrived);
+        stored.is_ok()
+    }
+}
+
+/// What was done since the start, and what was not.
+fn tell_end(flow: &str, progress: &[Progress], all_arrived: bool) {
+    let mut all = Delivered::default();
+    let mut of_state: BTreeMap<PartitionState, u64> = BTreeMap::new();
+    for at in progress {
+        all.add(&at.delivered);
+        *of_state.entry(at.state).or_default() += 1;
+    }
+    let of_state = |state| of_state.get(&state).copied().unwrap_or(0);
+    let (failed, retrying) = (of_state(PartitionState::Failed), of_state(PartitionState::Retrying));
+    if !all_arrived || retrying > 0 {
+        warn!(
+            flow,
+            "{retrying} partitions are in trouble: what they had under way is read again at the next start"
         );
     }
-
-    /// Tries until it works; tells each new trouble once.
-    async fn until_works<T>(
-        &mut self,
-        role: &'static str,
-        alias: &str,
-        mut attempt: impl AsyncFnMut() -> Result<T, ClientError>,
-    ) -> Result<T, EngineError> {
-        let mut wait = RETRY.0;
-        loop {
-            match attempt().await {
-                Ok(value) => {
-                    if self.told.remove(role).is_some() {
-                        info!(flow = %self.setup.name, "cluster {alias} answers now");
-                    }
-                    return Ok(value);
-                }
-                Err(error) if !error.retryable() => return Err(refused(alias, &error)),
-                Err(error) => self.tell(role, alias, &error.to_string()),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY.1);
-        }
+    if failed > 0 {
+        warn!(
+            flow,
+            "{failed} partitions were stopped by errors; they are tried again at the next start"
+        );
     }
+    info!(
+        flow,
+        records = all.records,
+        bytes = all.bytes,
+        sealed_batches = all.sealed_batches,
+        merged_batches = all.merged_batches,
+        rewritten_batches = all.rewritten_batches,
+        "ended"
+    );
+}
 
-    fn tell(&mut self, role: &'static str, alias: &str, trouble: &str) {
-        if self.told.get(role).is_none_or(|told| told != trouble) {
-            warn!(flow = %self.setup.name, "cluster {alias}: {trouble}; retrying");
-            self.told.insert(role, trouble.to_owned());
+/// Whether trying again helps.
+trait Retryable: std::fmt::Display {
+    fn is_retryable(&self) -> bool;
+}
+
+impl Retryable for ClientError {
+    fn is_retryable(&self) -> bool {
+        self.retryable()
+    }
+}
+
+impl Retryable for StoreError {
+    fn is_retryable(&self) -> bool {
+        !self.is_final()
+    }
+}
+
+/// Tries until it works; tells each trouble once, and its end.
+async fn until_works<T, E: Retryable>(
+    flow: &str,
+    alias: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, EngineError> {
+    let mut troubles = Troubles::default();
+    let mut wait = RETRY.0;
+    loop {
+        match attempt().await {
+            Ok(value) => {
+                if troubles.are_over() {
+                    info!(flow, "cluster {alias} answers now");
+                }
+                return Ok(value);
+            }
+            Err(error) if !error.is_retryable() => return Err(refused(alias, &error)),
+            Err(error) if troubles.is_new(&error.to_string()) => {
+                warn!(flow, "cluster {alias}: {error}; tried again until it answers");
+            }
+            Err(_) => {}
         }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY.1);
     }
 }
 

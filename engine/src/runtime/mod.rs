@@ -4,6 +4,7 @@
 mod clock;
 mod clusters;
 mod flow_task;
+mod placement;
 mod shard_task;
 mod supervisor;
 mod tell;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
-use super::tell::{self, Troubles};
+use super::tell::{self, Brokers};
 use crate::flow::event::{Effect, Event, LaneId, LogRange, PartitionKey, PartitionSpec};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Progress, Shard};
@@ -44,10 +44,13 @@ pub(super) enum Command {
 pub(super) struct ShardSetup {
     /// Name of the flow, for logs.
     pub(super) flow: Arc<str>,
+    /// Which of the flow's shards this is.
+    pub(super) index: usize,
+    /// What the flow's shards know of unreachable brokers.
+    pub(super) brokers: Brokers,
     pub(super) settings: ShardSettings,
     pub(super) clock: Clock,
     pub(super) seed: u64,
-    pub(super) troubles: Troubles,
     pub(super) source: Client,
     pub(super) target: Client,
     pub(super) source_options: Arc<ConnectionOptions>,
@@ -107,7 +110,7 @@ impl Shell {
     fn happened(&mut self, happened: Happened) {
         match happened {
             Happened::Opened(lane, connection) => {
-                self.setup.troubles.lane_up(&self.setup.flow, lane);
+                self.setup.brokers.reached(self.setup.index, lane);
                 self.watch(lane, connection.clone());
                 self.lanes.insert(lane, connection);
                 self.take(Event::LaneUp(lane));
@@ -171,8 +174,11 @@ impl Shell {
             match effect {
                 Effect::Connect(lane) => self.connect(lane),
                 Effect::Close(lane, why) => {
-                    if let Some(error) = why {
-                        self.setup.troubles.lane_refused(&self.setup.flow, lane, &error);
+                    match why {
+                        Some(error) => {
+                            self.setup.brokers.unreachable(self.setup.index, lane, &error);
+                        }
+                        None => drop(self.setup.brokers.forget(self.setup.index, lane)),
                     }
                     if let Some(connection) = self.lanes.remove(&lane) {
                         connection.close();
@@ -219,13 +225,12 @@ impl Shell {
             Side::Target => self.setup.target_options.clone(),
         };
         let events = self.events.clone();
-        let flow = self.setup.flow.clone();
-        let troubles = self.setup.troubles.clone();
+        let (index, brokers) = (self.setup.index, self.setup.brokers.clone());
         tokio::task::spawn_local(async move {
             let happened = match client.connect_to(lane.node, &options).await {
                 Ok(connection) => Happened::Opened(lane, connection),
                 Err(error) => {
-                    troubles.lane_failed(&flow, lane, &error);
+                    brokers.unreachable(index, lane, &error);
                     Happened::Event(Event::LaneDown(lane))
                 }
             };
@@ -246,11 +251,10 @@ impl Shell {
             return;
         };
         let answer = start(connection);
-        let flow = self.setup.flow.clone();
-        let troubles = self.setup.troubles.clone();
+        let (index, brokers) = (self.setup.index, self.setup.brokers.clone());
         tokio::task::spawn_local(async move {
             let event = answer.await.unwrap_or_else(|error| {
-                troubles.lane_failed(&flow, lane, &error);
+                brokers.lost(index, lane, &error);
                 Event::LaneDown(lane)
             });
             let _ = events.send(Happened::Event(event));
@@ -260,10 +264,9 @@ impl Shell {
     /// Notices the end of a connection also when nothing is under way on it: brokers close idle ones.
     fn watch(&self, lane: LaneId, connection: Connection) {
         let events = self.events.clone();
-        let flow = self.setup.flow.clone();
-        let troubles = self.setup.troubles.clone();
+        let (index, brokers) = (self.setup.index, self.setup.brokers.clone());
         tokio::task::spawn_local(async move {
-            troubles.lane_failed(&flow, lane, &connection.closed().await);
+            brokers.lost(index, lane, &connection.closed().await);
             let _ = events.send(Happened::Event(Event::LaneDown(lane)));
         });
     }

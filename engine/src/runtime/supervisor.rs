@@ -18,7 +18,7 @@ use crate::flow::shard::Progress;
 pub struct Engine {
     flows: Vec<FlowHandle>,
     failures: mpsc::UnboundedReceiver<EngineError>,
-    /// How long what is under way may take to arrive.
+    /// How long answers may still take, once it is time to stop.
     stop: watch::Sender<Option<Duration>>,
     // The last fields: shards and flows end when nobody can talk to them any more.
     _control: Threads,
@@ -29,8 +29,8 @@ pub struct Engine {
 struct FlowHandle {
     name: Arc<str>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
-    /// Answered when the flow has ended.
-    ended: oneshot::Receiver<()>,
+    /// Answered when the flow has ended: whether its positions are stored.
+    ended: oneshot::Receiver<bool>,
 }
 
 /// How far one flow is.
@@ -62,11 +62,12 @@ impl Engine {
             let stopped = stopped.clone();
             let (end, ended) = oneshot::channel();
             control.spawn_on(0, move || async move {
-                if let Err(error) = flow_task::run(setup, stopped).await {
+                let stored = flow_task::run(setup, stopped).await.unwrap_or_else(|error| {
                     // Nobody listens any more only when the engine is being dropped.
                     let _ = failed.send(error);
-                }
-                let _ = end.send(());
+                    false
+                });
+                let _ = end.send(stored);
             });
             flows.push(FlowHandle { name, shards, ended });
         }
@@ -93,19 +94,22 @@ impl Engine {
         all
     }
 
-    /// Lets what is under way arrive, stores the positions and stops; `false` when that took longer than `grace`. Two thirds
-    /// of it are for what is under way, so that positions are stored also when a target does not answer.
+    /// Lets what is under way arrive, stores the positions and stops; `false` when they could not be stored within `grace`.
+    /// Two thirds of it are for what is under way, so that positions are stored also when a target does not answer.
     pub async fn stop(self, grace: Duration) -> bool {
         // Flows that ended by themselves do not listen any more.
         let _ = self.stop.send(Some(grace * 2 / 3));
         let done = async {
+            let mut stored = true;
             for flow in self.flows {
-                if flow.ended.await.is_err() {
+                stored &= flow.ended.await.unwrap_or_else(|_| {
                     tracing::error!(flow = %flow.name, "the flow ended by a defect");
-                }
+                    false
+                });
             }
+            stored
         };
-        tokio::time::timeout(grace, done).await.is_ok()
+        tokio::time::timeout(grace, done).await.unwrap_or(false)
     }
 }
 

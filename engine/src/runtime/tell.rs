@@ -1,15 +1,99 @@
-//! What people read in the log about data lanes and partitions.
+//! What people read in the log about clusters, brokers and partitions: each trouble once, and its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use protocol_client::conn::fetch_session::SessionError;
-use protocol_client::wire::error_code::ErrorCode;
-use protocol_client::{ClientError, Fault};
+use protocol_client::ClientError;
+use protocol_client::error::Fault;
 use tracing::{debug, error, info, warn};
 
 use crate::flow::event::{Happening, LaneId, NodeId, Report};
 use crate::model::Side;
+
+/// Distinct troubles that are remembered; a cluster that finds more words than this repeats itself.
+const MAX_TROUBLES: usize = 64;
+
+/// Troubles of one kind that people have heard of and that last.
+#[derive(Debug, Default)]
+pub(super) struct Troubles(BTreeSet<String>);
+
+impl Troubles {
+    /// Whether people have to hear of this one.
+    pub(super) fn is_new(&mut self, trouble: &str) -> bool {
+        if self.0.len() >= MAX_TROUBLES {
+            self.0.clear();
+        }
+        self.0.insert(trouble.to_owned())
+    }
+
+    /// It works; `true` if people have heard that it does not.
+    pub(super) fn are_over(&mut self) -> bool {
+        !std::mem::take(&mut self.0).is_empty()
+    }
+}
+
+/// The shards that cannot reach a broker.
+type Away = BTreeMap<(Side, NodeId), BTreeSet<usize>>;
+
+/// Brokers that cannot be reached, over all shards of a flow.
+#[derive(Debug, Clone)]
+pub(super) struct Brokers {
+    flow: Arc<str>,
+    away: Arc<Mutex<Away>>,
+}
+
+impl Brokers {
+    pub(super) fn new(flow: Arc<str>) -> Self {
+        Self { flow, away: Arc::default() }
+    }
+
+    /// A data connection could not be opened, or is of no use; it is opened again with backoff.
+    pub(super) fn unreachable(&self, shard: usize, lane: LaneId, error: &impl Display) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = away.entry((lane.side, lane.node)).or_default();
+        let is_news = shards.is_empty();
+        shards.insert(shard);
+        drop(away);
+        let (flow, side, broker) = (&*self.flow, lane.side, lane.node);
+        if is_news {
+            warn!(flow, %side, broker, "the broker cannot be reached: {error}; tried again until it can");
+        } else {
+            debug!(flow, %side, broker, attempt = lane.incarnation, "not reached: {error}");
+        }
+    }
+
+    /// A data connection is lost; it is opened again. Brokers close what is idle, so that alone is no news.
+    pub(super) fn lost(&self, shard: usize, lane: LaneId, error: &ClientError) {
+        match error.fault() {
+            Fault::Disconnected { .. } | Fault::Closed => {
+                let (flow, side, broker) = (&*self.flow, lane.side, lane.node);
+                debug!(flow, %side, broker, attempt = lane.incarnation, "connection lost: {error}");
+            }
+            _ => self.unreachable(shard, lane, error),
+        }
+    }
+
+    /// A data connection is open.
+    pub(super) fn reached(&self, shard: usize, lane: LaneId) {
+        if self.forget(shard, lane) {
+            let (flow, side, broker) = (&*self.flow, lane.side, lane.node);
+            info!(flow, %side, broker, "the broker is reached again");
+        }
+    }
+
+    /// Nothing is wanted of the broker any more; `true` when no shard misses it now.
+    pub(super) fn forget(&self, shard: usize, lane: LaneId) -> bool {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = (lane.side, lane.node);
+        let missed = away.get_mut(&broker).is_some_and(|shards| shards.remove(&shard));
+        let is_over = missed && away.get(&broker).is_some_and(BTreeSet::is_empty);
+        if is_over {
+            away.remove(&broker);
+        }
+        is_over
+    }
+}
 
 /// Something happened to a partition.
 pub(super) fn report(flow: &str, report: &Report) {
@@ -17,61 +101,60 @@ pub(super) fn report(flow: &str, report: &Report) {
     match what {
         Happening::Started { .. } => debug!(flow, %source, %target, "{what}"),
         Happening::Recovered => info!(flow, %source, %target, "{what}"),
-        // Said of the broker already, once for all its partitions.
-        Happening::TargetAway(ErrorCode::NETWORK_EXCEPTION)
-        | Happening::SourceAway(ErrorCode::NETWORK_EXCEPTION) => {
-            debug!(flow, %source, %target, "{what}");
-        }
         Happening::TargetAway(_) | Happening::SourceAway(_) => {
             warn!(flow, %source, %target, "{what}")
         }
-        Happening::Gap { .. } | Happening::MayRepeat { .. } | Happening::Failed(_) => {
+        Happening::Gap { .. } | Happening::MayRepeat { .. } => {
             error!(flow, %source, %target, "{what}");
         }
-    }
-}
-
-/// Brokers that people were told about, shared by all lanes of a flow: each trouble is told once.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Troubles(Arc<Mutex<BTreeSet<(Side, NodeId)>>>);
-
-impl Troubles {
-    /// A data connection could not be opened or is lost; it is opened again with backoff.
-    pub(super) fn lane_failed(&self, flow: &str, lane: LaneId, error: &ClientError) {
-        // A connection that this side closed is no trouble.
-        if *error.fault() == Fault::Closed {
-            return;
+        Happening::Failed(_) => {
+            error!(flow, %source, %target, "{what}; the other partitions go on; SIGHUP or a restart tries this one again");
         }
-        if self.with(|told| told.insert((lane.side, lane.node))) {
-            warn!(
-                flow,
-                "{} broker {}: {error}; reconnecting until it answers", lane.side, lane.node
-            );
-        } else {
-            debug!(flow, side = %lane.side, node = lane.node, attempt = lane.incarnation, "no connection: {error}");
-        }
-    }
-
-    /// A broker that answers, but not what was asked for; its connection is closed and opened again with backoff.
-    pub(super) fn lane_refused(&self, flow: &str, lane: LaneId, error: &SessionError) {
-        if self.with(|told| told.insert((lane.side, lane.node))) {
-            warn!(flow, "{} broker {}: {error}; trying again until it works", lane.side, lane.node);
-        }
-    }
-
-    /// A data connection is ready.
-    pub(super) fn lane_up(&self, flow: &str, lane: LaneId) {
-        if self.with(|told| told.remove(&(lane.side, lane.node))) {
-            info!(flow, "{} broker {} answers again", lane.side, lane.node);
-        }
-    }
-
-    fn with<R>(&self, action: impl FnOnce(&mut BTreeSet<(Side, NodeId)>) -> R) -> R {
-        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// A cluster's metadata could not be had; it is asked for again.
 pub(super) fn refresh_failed(flow: &str, side: Side, error: &ClientError) {
     debug!(flow, %side, "metadata could not be refreshed: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANE: LaneId = LaneId { side: Side::Target, node: 7, incarnation: 1 };
+
+    #[test]
+    fn a_trouble_is_news_once() {
+        let mut troubles = Troubles::default();
+        assert!(!troubles.are_over());
+        assert!(troubles.is_new("refused"));
+        assert!(troubles.is_new("timed out"));
+        assert!(!troubles.is_new("refused"));
+        assert!(troubles.are_over());
+        assert!(troubles.is_new("refused"));
+    }
+
+    #[test]
+    fn a_broker_is_back_when_every_shard_has_it_back() {
+        let brokers = Brokers::new("A->B".into());
+        let error = ClientError::new(Fault::Connect { reason: "refused".to_owned() });
+        brokers.unreachable(0, LANE, &error);
+        brokers.unreachable(1, LANE, &error);
+        assert!(!brokers.forget(2, LANE), "it never missed the broker");
+        assert!(!brokers.forget(0, LANE));
+        assert!(brokers.forget(1, LANE));
+        assert!(!brokers.forget(1, LANE));
+    }
+
+    #[test]
+    fn a_connection_that_a_broker_closes_is_no_trouble() {
+        let brokers = Brokers::new("A->B".into());
+        let closed = ClientError::new(Fault::Disconnected { reason: "end of stream".to_owned() });
+        brokers.lost(0, LANE, &closed);
+        assert!(!brokers.forget(0, LANE));
+        let silent = ClientError::new(Fault::Timeout { after: std::time::Duration::from_secs(1) });
+        brokers.lost(0, LANE, &silent);
+        assert!(brokers.forget(0, LANE));
+    }
 }

@@ -13,11 +13,13 @@ use protocol_client::cluster::metadata::Topics as Asked;
 use protocol_client::wire::error_code::ErrorCode;
 use thiserror::Error;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::clusters::FlowClients;
+use super::placement::{Placement, TopicIds};
 use crate::config::FlowConfig;
-use crate::discovery::plan::{self, Changes, ConfigSource, ConfigView, Pair, TopicView, Topics};
+use crate::discovery::plan::{
+    self, Changes, ConfigSource, ConfigView, Growth, Pair, TopicView, Topics,
+};
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::TargetLimits;
 use crate::model::{Side, TopicPartition};
@@ -55,7 +57,8 @@ impl DiscoverError {
         }
     }
 
-    fn at(side: Side) -> impl Fn(ClientError) -> Self {
+    /// An error of one side.
+    pub(super) fn at(side: Side) -> impl Fn(ClientError) -> Self {
         move |error| Self::Cluster { side, error }
     }
 }
@@ -66,6 +69,8 @@ pub(super) struct Found {
     pub(super) source_view: Arc<ClusterView>,
     pub(super) target_view: Arc<ClusterView>,
     pub(super) topics: Vec<FoundTopic>,
+    /// Topics that have more partitions at the target: name there, partitions there, at the source.
+    pub(super) wider: Vec<Growth>,
 }
 
 /// A topic that is there on both sides.
@@ -73,32 +78,33 @@ pub(super) struct Found {
 pub(super) struct FoundTopic {
     pub(super) source: Arc<str>,
     pub(super) partitions: i32,
-    pub(super) source_id: Uuid,
-    target: Arc<str>,
-    target_id: Uuid,
+    pub(super) target: Arc<str>,
+    pub(super) ids: TopicIds,
     limits: TargetLimits,
 }
 
 impl FoundTopic {
-    pub(super) fn spec(&self, index: i32, start: Start) -> PartitionSpec {
+    /// One of its partitions; `ids` are those of the topics that it stands for.
+    pub(super) fn spec(&self, ids: TopicIds, index: i32, start: Start) -> PartitionSpec {
         let at =
             |topic: &Arc<str>, topic_id| TopicPartition { topic: topic.clone(), topic_id, index };
         PartitionSpec {
-            source: at(&self.source, self.source_id),
-            target: at(&self.target, self.target_id),
+            source: at(&self.source, ids.source),
+            target: at(&self.target, ids.target),
             start,
             limits: self.limits,
         }
     }
 }
 
-/// Looks at both clusters and creates what the target lacks. `placed` says how many partitions of each source topic are
-/// replicated already.
+/// Looks at both clusters and creates what the target lacks; what it has created goes into `created`, even if the round
+/// fails later on.
 pub(super) async fn discover(
     flow: &str,
     clients: &FlowClients,
     config: &FlowConfig,
-    placed: &BTreeMap<Arc<str>, i32>,
+    placement: &Placement,
+    created: &mut BTreeSet<Arc<str>>,
 ) -> Result<Found, DiscoverError> {
     let source_view = look(&clients.source, Side::Source).await?;
     let mut target_view = look(&clients.target, Side::Target).await?;
@@ -106,17 +112,8 @@ pub(super) async fn discover(
     let first = plan::plan(config, &source, &topics_of(&target_view))?;
     describe_created(clients, config, &first, &mut source).await?;
     let mut changes = plan::plan(config, &source, &topics_of(&target_view))?;
-    for wider in &changes.wider {
-        warn!(
-            flow,
-            topic = wider.name,
-            "the target has {} partitions, the source {}; the others stay as they are",
-            wider.from,
-            wider.to
-        );
-    }
     if !changes.create.is_empty() || !changes.grow.is_empty() {
-        let expected = apply(flow, &clients.target, &changes).await;
+        let expected = apply(flow, &clients.target, &changes, created).await;
         for _ in 0..LOOKS {
             target_view = look(&clients.target, Side::Target).await?;
             changes = plan::plan(config, &source, &topics_of(&target_view))?;
@@ -130,18 +127,20 @@ pub(super) async fn discover(
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-    let is_new = |pair: &&Pair| placed.get(&*pair.source).is_none_or(|had| *had < pair.partitions);
+    let is_new = |pair: &&Pair| {
+        let ids = TopicIds { source: pair.source_id, target: pair.target_id };
+        placement.lacks(&pair.source, pair.partitions, ids)
+    };
     let new: Vec<&str> = changes.pairs.iter().filter(is_new).map(|pair| &*pair.target).collect();
     let limits = target_limits(flow, &clients.target, &new).await;
     let topics = changes.pairs.into_iter().map(|pair| FoundTopic {
         limits: limits.get(&pair.target).copied().unwrap_or_default(),
         source: pair.source.into(),
         partitions: pair.partitions,
-        source_id: pair.source_id,
         target: pair.target.into(),
-        target_id: pair.target_id,
+        ids: TopicIds { source: pair.source_id, target: pair.target_id },
     });
-    Ok(Found { topics: topics.collect(), source_view, target_view })
+    Ok(Found { topics: topics.collect(), wider: changes.wider, source_view, target_view })
 }
 
 /// Creates the positions topic if it is not there; answers how many partitions it has.
@@ -244,7 +243,12 @@ fn config_view(name: String, entry: ConfigEntry) -> ConfigView {
 }
 
 /// Carries out a plan; what fails is told, the rest goes on. Answers the topics that will show the change.
-async fn apply(flow: &str, target: &Client, changes: &Changes) -> BTreeSet<Arc<str>> {
+async fn apply(
+    flow: &str,
+    target: &Client,
+    changes: &Changes,
+    new: &mut BTreeSet<Arc<str>>,
+) -> BTreeSet<Arc<str>> {
     let mut expected = BTreeSet::new();
     let create: Vec<NewTopic> = changes
         .create
@@ -258,7 +262,10 @@ async fn apply(flow: &str, target: &Client, changes: &Changes) -> BTreeSet<Arc<s
         .collect();
     for (topic, created) in target.create_topics(&create, false).await {
         match created {
-            Ok(_) => info!(flow, %topic, "created on the target"),
+            Ok(_) => {
+                info!(flow, %topic, "created on the target");
+                new.insert(topic.clone());
+            }
             Err(error) if error.code() == Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {}
             Err(error) => {
                 warn!(flow, %topic, "could not be created on the target: {error}; tried again at the next refresh");

@@ -88,6 +88,14 @@ impl Clusters {
         assert!(grown.values().all(Result::is_ok), "{grown:?}");
     }
 
+    /// Deletes a topic of the target.
+    pub(crate) async fn delete_copy(&self, topic: &str) {
+        let bootstrap = vec![self.target.bootstrap().parse().expect("an address")];
+        let client = Client::new(ClientOptions { bootstrap, ..ClientOptions::default() });
+        let deleted = client.delete_topics(&[topic.into()]).await;
+        assert!(deleted.values().all(Result::is_ok), "{deleted:?}");
+    }
+
     /// Writes batches of numbered records to a partition of the source.
     pub(crate) fn write(&mut self, topic: &str, partition: i32, batches: u64, records: u64) {
         for _ in 0..batches {

@@ -91,6 +91,34 @@ async fn records_deleted_before_they_were_read_leave_a_gap_and_the_rest_follows(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_deleted_is_made_anew_and_filled_from_the_beginning() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 2);
+    clusters.create("empty", 1);
+    clusters.write("orders", 0, 20, 3);
+    clusters.write("orders", 1, 10, 3);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    clusters.assert_mirrored("orders", 1).await;
+    for copy in ["source.orders", "source.empty"] {
+        clusters.delete_copy(copy).await;
+    }
+    clusters.write("orders", 0, 5, 1);
+    clusters.write("empty", 0, 5, 1);
+    clusters.assert_mirrored("empty", 0).await;
+    clusters.assert_mirrored("orders", 0).await;
+    clusters.assert_mirrored("orders", 1).await;
+    stop(engine).await;
+    clusters.delete_copy("source.orders").await;
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latest_copies_only_what_comes_later() {
     let mut clusters = Clusters::start(1).await;
     clusters.create("orders", 1);
@@ -141,6 +169,23 @@ async fn positions_are_stored_although_a_target_partition_does_not_answer() {
     assert!(engine.stop(Duration::from_secs(3)).await, "it does not wait for ever");
     clusters.target.clear_faults();
     let engine = clusters.mirror(seldom);
+    clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_copy_takes_up_a_topic_that_was_made_anew_at_the_source() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 10, 1);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    clusters.delete("orders").await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 15, 1);
+    until(&engine, "the stop", |all| all.iter().any(|at| at.state == PartitionState::Failed)).await;
+    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(10));
+    clusters.delete_copy("source.orders").await;
     clusters.assert_mirrored("orders", 0).await;
     stop(engine).await;
 }

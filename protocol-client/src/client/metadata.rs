@@ -33,6 +33,13 @@ impl Client {
         self.refreshed(Topics::All, freshness).await
     }
 
+    /// Like [`all_topics`](Self::all_topics), tried once: for callers that try again by themselves and want to hear of
+    /// every failure at once.
+    pub async fn try_all_topics(&self) -> Result<Arc<ClusterView>, ClientError> {
+        let freshness = Freshness::WithinAge(self.0.options.metadata_max_age);
+        self.refresh_once(&Topics::All, freshness).await
+    }
+
     /// The view, with these topics as fresh as `metadata_max_age` demands. A topic that does not
     /// exist is in the view with an error.
     pub async fn topics(&self, names: &[Arc<str>]) -> Result<Arc<ClusterView>, ClientError> {

@@ -1,0 +1,155 @@
+//! `kmirror run` as an operator meets it, on embedded clusters: what it says, when, how often, and how it ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use embedded_broker::{Cluster, ClusterOptions, TopicSpec};
+use protocol_client::batch::BatchBuilder;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program with its log.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    /// What was read so far.
+    log: Vec<String>,
+    directory: TempDir,
+}
+
+impl Running {
+    fn start(source: &str, target: &str, args: &[&str]) -> Self {
+        let directory = TempDir::new().expect("directory");
+        let file = directory.path().join("mm2.properties");
+        let text = format!(
+            "clusters = A, B\nA.bootstrap.servers = {source}\nB.bootstrap.servers = {target}\nA->B.enabled = true\n\
+             replication.factor = 1\nB.offset.storage.replication.factor = 1\nrefresh.topics.interval.seconds = 1\n"
+        );
+        std::fs::write(&file, text).expect("file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kmirror"))
+            .arg("run")
+            .arg(&file)
+            .args(args)
+            .env_remove("KMIRROR_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kmirror starts");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Whoever does not listen any more has seen enough.
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, log: Vec::new(), directory }
+    }
+
+    /// Waits until a line has been logged that has all of `parts`.
+    #[track_caller]
+    fn wait_for(&mut self, parts: &[&str]) {
+        while self.count(parts) == 0 {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.log.push(line),
+                Err(_) => panic!("no line with {parts:?} in {:#?}", self.log),
+            }
+        }
+    }
+
+    /// How many lines that were read have all of `parts`.
+    fn count(&mut self, parts: &[&str]) -> usize {
+        self.log.extend(self.lines.try_iter());
+        self.log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
+    fn stop(mut self) -> (ExitStatus, Vec<String>) {
+        self.signal("TERM");
+        let status = self.child.wait().expect("it ends");
+        self.log.extend(self.lines.iter());
+        (status, std::mem::take(&mut self.log))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn append(cluster: &Cluster) {
+    let mut batch = BatchBuilder::new();
+    batch.push(None, Some(b"value"), &[], 1_700_000_000_000);
+    let batch = batch.build().expect("one record");
+    cluster.append("orders", 0, &batch.bytes, false).expect("the partition is there");
+}
+
+async fn cluster() -> Cluster {
+    Cluster::start(ClusterOptions::nodes(1)).await.expect("ports are free")
+}
+
+#[test]
+fn both_clusters_that_are_away_are_named_at_once_and_once() {
+    let mut kmirror = Running::start("127.0.0.1:1", "no.such.host.invalid:9092", &[]);
+    kmirror.wait_for(&["cluster A: ", "127.0.0.1:1", "refused"]);
+    kmirror.wait_for(&["cluster B: ", "no.such.host.invalid", "resolve"]);
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(kmirror.count(&["cluster A: "]), 1);
+    assert_eq!(kmirror.count(&["cluster B: "]), 1);
+    let (status, log) = kmirror.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_is_named_once_and_so_is_its_return() {
+    let (source, target) = (cluster().await, cluster().await);
+    source.create_topic(TopicSpec::new("orders", 8)).expect("a new topic");
+    let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    kmirror.wait_for(&["8 more partitions"]);
+    for (side, cluster) in [("source", &source), ("target", &target)] {
+        cluster.kill_node(0);
+        if side == "target" {
+            // A lane that nothing is written to does not know.
+            append(&source);
+        }
+        let away = [&format!("side={side}"), "broker=0", "cannot be reached"];
+        let back = [&format!("side={side}"), "broker=0", "reached again"];
+        kmirror.wait_for(&away);
+        thread::sleep(Duration::from_millis(1000));
+        assert_eq!(kmirror.count(&away), 1);
+        cluster.restart_node(0, false);
+        kmirror.wait_for(&back);
+        assert_eq!(kmirror.count(&back), 1);
+    }
+    let (status, log) = kmirror.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_of_a_broken_file_is_logged_and_changes_nothing() {
+    let (source, target) = (cluster().await, cluster().await);
+    let mut kmirror =
+        Running::start(&source.bootstrap(), &target.bootstrap(), &["--log-format", "json"]);
+    kmirror.wait_for(&["both clusters are reached"]);
+    let file = kmirror.directory.path().join("mm2.properties");
+    std::fs::write(file, "clusters = A\n").expect("file");
+    kmirror.signal("HUP");
+    kmirror.wait_for(&["\"ERROR\"", "mm2.properties:1: error: clusters: "]);
+    kmirror.wait_for(&["\"ERROR\"", "what runs goes on as it was"]);
+    source.create_topic(TopicSpec::new("orders", 1)).expect("a new topic");
+    kmirror.wait_for(&["A.orders", "created on the target"]);
+    let (status, log) = kmirror.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+    let broken = log.iter().find(|line| serde_json::from_str::<serde_json::Value>(line).is_err());
+    assert_eq!(broken, None, "every line is JSON");
+}
