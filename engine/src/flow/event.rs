@@ -260,7 +260,7 @@ impl fmt::Display for Failure {
             }
             Self::Recreated(Side::Source) => f.write_str(
                 "stopped: the topic was deleted and created again at the source; delete the target topic to have the new \
-                 one copied from its beginning",
+                 one copied alone; a restart copies it behind the records of the old one",
             ),
             Self::Recreated(Side::Target) => f.write_str(
                 "stopped: the topic was deleted and created again at the target; it is filled from the beginning of the \

@@ -98,6 +98,7 @@ pub(super) async fn run(
         store: None,
         placement: Placement::default(),
         created: BTreeSet::new(),
+        replaced: BTreeSet::new(),
         next_shard: 0,
         troubles: BTreeMap::new(),
     };
@@ -123,6 +124,8 @@ struct Flow {
     placement: Placement,
     /// Topics that were created at the target and are not placed yet.
     created: BTreeSet<Arc<str>>,
+    /// Topics of the source whose name another topic has now: positions in the old one must not be taken for its own.
+    replaced: BTreeSet<Arc<str>>,
     next_shard: usize,
     troubles: BTreeMap<Work, Troubles>,
 }
@@ -272,8 +275,14 @@ impl Flow {
         let seen = self.placement.see(source, topic.partitions, topic.ids);
         let is_created = self.created.remove(target);
         let (from, ids, start) = match seen {
-            Seen::Known { from, ids } => (from, ids, None),
+            Seen::Known { from, ids } => {
+                if ids.source != topic.ids.source {
+                    self.replaced.insert(source.clone());
+                }
+                (from, ids, None)
+            }
             Seen::OtherCopy => {
+                self.replaced.remove(source);
                 self.remove(source);
                 (0, topic.ids, self.start_of_empty_copy(topic))
             }
@@ -359,7 +368,8 @@ impl Flow {
         let Some(store) = &mut self.store else { return Ok(()) };
         let positions = progress.iter().filter_map(|at| {
             let (topic, index) = (at.source.topic.clone(), at.source.index);
-            Some(Position { topic, index, next: at.position? })
+            let next = if self.replaced.contains(&topic) { 0 } else { at.position? };
+            Some(Position { topic, index, next })
         });
         store.write(positions, self.setup.clock.wall_ms()).await.map(drop)
     }

@@ -8,7 +8,7 @@ use protocol_client::ClientError;
 use protocol_client::error::Fault;
 use tracing::{debug, error, info, warn};
 
-use crate::flow::event::{Happening, LaneId, NodeId, Report};
+use crate::flow::event::{Failure, Happening, LaneId, NodeId, Report};
 use crate::model::Side;
 
 /// Distinct troubles that are remembered; a cluster that finds more words than this repeats itself.
@@ -107,6 +107,7 @@ pub(super) fn report(flow: &str, report: &Report) {
         Happening::Gap { .. } | Happening::MayRepeat { .. } => {
             error!(flow, %source, %target, "{what}");
         }
+        Happening::Failed(Failure::Recreated(_)) => error!(flow, %source, %target, "{what}"),
         Happening::Failed(_) => {
             error!(flow, %source, %target, "{what}; the other partitions go on; SIGHUP or a restart tries this one again");
         }

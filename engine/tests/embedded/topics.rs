@@ -189,3 +189,24 @@ async fn deleting_the_copy_takes_up_a_topic_that_was_made_anew_at_the_source() {
     clusters.assert_mirrored("orders", 0).await;
     stop(engine).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_copies_a_topic_that_was_made_anew_whole() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 10, 1);
+    let engine = clusters.mirror("");
+    clusters.assert_mirrored("orders", 0).await;
+    clusters.delete("orders").await;
+    clusters.create("orders", 1);
+    clusters.write("orders", 0, 15, 1);
+    until(&engine, "the stop", |all| all.iter().any(|at| at.state == PartitionState::Failed)).await;
+    // Until topics have been looked at.
+    clusters.create("other", 1);
+    until(&engine, "the refresh", |all| all.iter().any(|at| &*at.source.topic == "other")).await;
+    stop(engine).await;
+    let engine = clusters.mirror("");
+    until(&engine, "the rest", |all| all.iter().any(|at| at.position == Some(15))).await;
+    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(25));
+    stop(engine).await;
+}
