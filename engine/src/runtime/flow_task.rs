@@ -13,13 +13,14 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
+use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
 use super::shard_task::{self, Command, ShardSetup};
 use super::supervisor::progress;
 use super::tell::{Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
-use crate::config::{FlowConfig, ProcessConfig, StartFrom};
+use crate::config::{FlowConfig, PositionsConfig, ProcessConfig, StartFrom};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::shard::{Delivered, PartitionState, Progress};
@@ -167,13 +168,17 @@ impl Flow {
         let FlowSetup { name, config, clients, .. } = &self.setup;
         let (client, alias) = (&clients.target, &config.target.alias);
         let topic: Arc<str> = config.positions.topic.as_str().into();
-        let partitions =
-            until_works(name, alias, async || topics::ensure_positions_topic(client, config).await)
+        let PositionsConfig { partitions, replication_factor, topic_configs, .. } =
+            &config.positions;
+        let ensure = async || {
+            ensure_internal_topic(client, &topic, *partitions, *replication_factor, topic_configs)
                 .await
-                .map_err(|error| error.about(&format!(
-                    "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {})",
-                    config.positions.replication_factor
-                )))?;
+        };
+        let partitions = until_works(name, alias, ensure).await.map_err(|error| {
+            error.about(&format!(
+                "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {replication_factor})"
+            ))
+        })?;
         let store = until_works(name, alias, async || {
             let ledger = Ledger::new(&config.connector, &config.source.alias);
             PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await

@@ -143,42 +143,6 @@ pub(super) async fn discover(
     Ok(Found { topics: topics.collect(), wider: changes.wider, source_view, target_view })
 }
 
-/// Creates the positions topic if it is not there; answers how many partitions it has.
-pub(super) async fn ensure_positions_topic(
-    client: &Client,
-    config: &FlowConfig,
-) -> Result<i32, ClientError> {
-    let name: Arc<str> = config.positions.topic.as_str().into();
-    for _ in 0..LOOKS {
-        let view = client.refresh(Asked::All, client.view().generation).await?;
-        let there = view.topics.get(&name).filter(|topic| topic.error == ErrorCode::NONE);
-        if let Some(partitions) =
-            there.map(|topic| topic.partitions.len()).filter(|count| *count > 0)
-        {
-            return Ok(i32::try_from(partitions).unwrap_or(i32::MAX));
-        }
-        let mut configs = config.positions.topic_configs.clone();
-        configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
-        let topic = NewTopic {
-            name: name.clone(),
-            partitions: Some(config.positions.partitions).filter(|count| *count > 0),
-            replication_factor: Some(config.positions.replication_factor)
-                .filter(|factor| *factor > 0),
-            configs,
-        };
-        for (_, created) in client.create_topics(&[topic], false).await {
-            match created {
-                Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
-    }
-    Err(ClientError::unknown(format!("topic {name}, although it was created")))
-}
-
 async fn look(client: &Client, side: Side) -> Result<Arc<ClusterView>, DiscoverError> {
     client.refresh(Asked::All, client.view().generation).await.map_err(DiscoverError::at(side))
 }
