@@ -33,6 +33,9 @@ pub(super) mod produce;
 pub(super) mod sync_group;
 pub(super) mod txn;
 
+#[cfg(test)]
+mod tests;
+
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }

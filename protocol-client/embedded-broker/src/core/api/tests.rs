@@ -1,37 +1,20 @@
-//! What administrators ask, against the cluster without sockets.
+//! What administrators ask, and what clients see of what befalls a cluster, without sockets.
 
-use embedded_broker::core::{Broker, Call, NodeId, Outcome, Response};
-use embedded_broker::{ApiKey, BrokerOptions, KafkaError, Profile, TopicSpec};
+use kafka_protocol::ResponseError as KafkaError;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 
-const NOW: i64 = 1_767_225_600_000;
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-fn name(name: &str) -> TopicName {
-    TopicName(text(name))
-}
+use super::super::testing::{Batch, NOW, ask, fetch, fetch_request, produce};
+use super::super::topics::topic_name as name;
+use super::super::versions::Profile;
+use super::super::{Broker, TopicSpec};
+use super::text;
+use crate::options::BrokerOptions;
 
 fn cluster(nodes: usize) -> Broker {
     let mut broker = Broker::new(BrokerOptions { nodes, ..BrokerOptions::default() });
     broker.create_topic(TopicSpec::new("t", 3)).expect("new");
     broker
-}
-
-fn ask(
-    broker: &mut Broker,
-    node: NodeId,
-    api: ApiKey,
-    version: i16,
-    request: RequestKind,
-) -> ResponseKind {
-    match broker.handle(NOW, Call::new(node, 1, api, version), request) {
-        Outcome::Reply(Response::Message(message)) => *message,
-        other => panic!("no message but {other:?}"),
-    }
 }
 
 macro_rules! ask {
@@ -306,4 +289,102 @@ fn groups_are_served_by_their_coordinator_alone() {
     broker.kill_node(home);
     let next = find(&mut broker);
     assert!(next != home && next >= 0);
+}
+
+/// Epoch, last sequence of each producer of partition 0 of `t`, as DescribeProducers tells.
+fn producers(broker: &mut Broker) -> Vec<(i64, i32, i32)> {
+    let topic = describe_producers_request::TopicRequest::default()
+        .with_name(name("t"))
+        .with_partition_indexes(vec![0]);
+    let request = DescribeProducersRequest::default().with_topics(vec![topic]);
+    let answer = ask!(broker, 0, DescribeProducers, 0, request);
+    let active = &answer.topics[0].partitions[0].active_producers;
+    active.iter().map(|at| (at.producer_id.0, at.producer_epoch, at.last_sequence)).collect()
+}
+
+/// What ListOffsets says for -1 (latest) or -2 (earliest).
+fn edge(broker: &mut Broker, which: i64) -> i64 {
+    let asked = list_offsets_request::ListOffsetsPartition::default().with_timestamp(which);
+    let topic = list_offsets_request::ListOffsetsTopic::default()
+        .with_name(name("t"))
+        .with_partitions(vec![asked.with_current_leader_epoch(-1)]);
+    let request = ListOffsetsRequest::default().with_topics(vec![topic]);
+    ask!(broker, 0, ListOffsets, 7, request).topics[0].partitions[0].offset
+}
+
+/// Where an epoch ended, as OffsetForLeaderEpoch tells: the epoch and its end.
+fn end_of_epoch(broker: &mut Broker, epoch: i32) -> (i32, i64) {
+    let asked = offset_for_leader_epoch_request::OffsetForLeaderPartition::default()
+        .with_current_leader_epoch(-1)
+        .with_leader_epoch(epoch);
+    let topic = offset_for_leader_epoch_request::OffsetForLeaderTopic::default()
+        .with_topic(name("t"))
+        .with_partitions(vec![asked]);
+    let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
+    let answer = ask!(broker, 0, OffsetForLeaderEpoch, 4, request);
+    let found = &answer.topics[0].partitions[0];
+    (found.leader_epoch, found.end_offset)
+}
+
+#[test]
+fn an_unclean_election_takes_records_and_what_was_known_of_their_producers() {
+    let mut broker = cluster(1);
+    for sequence in [0, 10, 20] {
+        produce(&mut broker, Batch::from_producer(10, 7, 0, sequence).bytes());
+    }
+    produce(&mut broker, Batch::from_producer(5, 8, 3, 0).bytes());
+    assert!(broker.truncate("t", 0, 12), "the batch around the offset goes with it");
+    assert_eq!((edge(&mut broker, -2), edge(&mut broker, -1)), (0, 10));
+    assert_eq!(producers(&mut broker), [(7, 0, 9)]);
+    assert_eq!((end_of_epoch(&mut broker, 0), end_of_epoch(&mut broker, 1)), ((0, 10), (1, 10)));
+    let late = produce(&mut broker, Batch::from_producer(10, 7, 0, 20).bytes());
+    assert_eq!(late.0, KafkaError::OutOfOrderSequenceNumber.code());
+    assert_eq!(produce(&mut broker, Batch::from_producer(10, 7, 0, 10).bytes()), (0, 10));
+    let zombie = produce(&mut broker, Batch::from_producer(5, 8, 2, 40).bytes());
+    assert_eq!(zombie, (0, 20), "who is forgotten is fenced no more");
+    assert_eq!(end_of_epoch(&mut broker, 0), (0, 10));
+    assert_eq!(end_of_epoch(&mut broker, 1), (1, 25));
+}
+
+#[test]
+fn an_expired_producer_is_neither_fenced_nor_told_from_a_new_one() {
+    let mut broker = cluster(1);
+    produce(&mut broker, Batch::from_producer(2, 7, 1, 0).bytes());
+    let older = Batch::from_producer(2, 7, 0, 50).bytes();
+    assert_eq!(produce(&mut broker, older.clone()).0, KafkaError::InvalidProducerEpoch.code());
+    broker.expire_producers(NOW + 999, 1000);
+    assert_eq!(producers(&mut broker), [(7, 1, 1)]);
+    broker.expire_producers(NOW + 1001, 1000);
+    assert_eq!(producers(&mut broker), []);
+    assert_eq!(produce(&mut broker, older), (0, 2));
+}
+
+#[test]
+fn a_high_watermark_that_lags_hides_what_was_appended() {
+    let mut broker = cluster(1);
+    produce(&mut broker, Batch::from_producer(3, 7, 0, 0).bytes());
+    broker.hold_high_watermark("t", 0, Some(3));
+    assert_eq!(produce(&mut broker, Batch::from_producer(3, 7, 0, 3).bytes()), (0, 3));
+    assert_eq!(edge(&mut broker, -1), 3);
+    assert_eq!(producers(&mut broker), [(7, 0, 5)], "the leader knows better than it tells");
+    let reply = fetch(&mut broker, fetch_request(0, 3, 1 << 20));
+    let part = &reply.topics[0].partitions[0];
+    assert_eq!((part.error_code, part.pieces.len(), part.high_watermark), (0, 0, 3));
+    broker.hold_high_watermark("t", 0, None);
+    assert_eq!(edge(&mut broker, -1), 6);
+}
+
+#[test]
+fn retention_moves_the_start_and_nothing_else() {
+    let mut broker = cluster(1);
+    for sequence in [0, 5] {
+        produce(&mut broker, Batch::from_producer(5, 7, 0, sequence).bytes());
+    }
+    assert_eq!(broker.delete_records("t", 0, 7), Ok(7));
+    assert_eq!((edge(&mut broker, -2), edge(&mut broker, -1)), (7, 10));
+    assert_eq!(producers(&mut broker), [(7, 0, 9)]);
+    let reply = fetch(&mut broker, fetch_request(0, 7, 1 << 20));
+    assert_eq!(reply.topics[0].partitions[0].pieces.len(), 1, "the batch around the start");
+    let reply = fetch(&mut broker, fetch_request(0, 6, 1 << 20));
+    assert_eq!(reply.topics[0].partitions[0].error_code, KafkaError::OffsetOutOfRange.code());
 }
