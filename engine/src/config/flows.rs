@@ -6,11 +6,12 @@ use super::finding::{Findings, Report, Severity};
 use super::keys::Places;
 use super::layers::{self, Layer};
 use super::model::{
-    BatchMode, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, FlowConfig,
-    GapPolicy, IsolationLevel, Origin, PositionsConfig, ProducerConfig, StartFrom,
+    ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, FlowConfig, IsolationLevel,
+    Origin, PositionsConfig, ProducerConfig, StartFrom,
 };
 use super::reader::Reader;
 use super::values;
+use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy};
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter, PatternList};
 use crate::policy::internal_topics;
 use crate::policy::naming::{Naming, PolicyKind};
@@ -130,6 +131,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
     let defaults = [("target", DefaultsFrom::Target), ("source", DefaultsFrom::Source)];
     let batches = [("auto", BatchMode::Auto), ("sealed", BatchMode::Sealed)];
     let on_gap = [("continue", GapPolicy::Continue), ("fail", GapPolicy::Fail)];
+    let on_divergence = [("fail", DivergencePolicy::Fail), ("resume", DivergencePolicy::Resume)];
     Some(FlowConfig {
         source: cluster(source, &source_brokers)?,
         target: cluster(target, &target_brokers)?,
@@ -147,6 +149,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
         producer: producer_config(r, &producer),
         batches: r.choice(&connector, FLOW, "kmirror.batches", batches),
         on_gap: r.choice(&connector, FLOW, "kmirror.on.gap", on_gap),
+        on_divergence: r.choice(&connector, FLOW, "kmirror.on.divergence", on_divergence),
         effective: reader.finish(),
     })
 }

@@ -17,9 +17,8 @@ pub mod values;
 
 pub use finding::{Finding, Severity};
 pub use model::{
-    BatchMode, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, EffectiveSetting,
-    FlowConfig, GapPolicy, IsolationLevel, Origin, PositionsConfig, ProcessConfig, ProducerConfig,
-    Replication, StartFrom,
+    ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, EffectiveSetting, FlowConfig,
+    IsolationLevel, Origin, PositionsConfig, ProcessConfig, ProducerConfig, Replication, StartFrom,
 };
 pub use providers::{NoSurroundings, Surroundings};
 pub use resolve::{Input, Resolution, resolve};

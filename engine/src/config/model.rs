@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::values::BrokerAddress;
+use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy};
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter};
 use crate::policy::naming::Naming;
 
@@ -63,6 +64,8 @@ pub struct FlowConfig {
     pub batches: BatchMode,
     /// What happens when records are gone before they could be read.
     pub on_gap: GapPolicy,
+    /// What happens when the target's log does not go on from what is known of it.
+    pub on_divergence: DivergencePolicy,
     /// Every setting of the flow that has an effect, and where it comes from.
     pub effective: Vec<EffectiveSetting>,
 }
@@ -182,24 +185,6 @@ pub enum DefaultsFrom {
     Target,
     /// The source's defaults are written out on the target.
     Source,
-}
-
-/// `kmirror.batches`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchMode {
-    /// Forward as they are, merge runs of small ones.
-    Auto,
-    /// Never merge.
-    Sealed,
-}
-
-/// `kmirror.on.gap`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GapPolicy {
-    /// Report the lost range and go on behind it.
-    Continue,
-    /// Report the lost range and stop the partition.
-    Fail,
 }
 
 /// One setting as it holds.

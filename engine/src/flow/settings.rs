@@ -23,6 +23,16 @@ pub enum GapPolicy {
     Fail,
 }
 
+/// What happens when the end of the target's log is missing or is not what was written there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DivergencePolicy {
+    /// Report it and stop the partition.
+    #[default]
+    Fail,
+    /// Report it and go on, with repeats rather than losses.
+    Resume,
+}
+
 /// Settings of one shard, the same for all its partitions.
 #[derive(Debug, Clone)]
 pub struct ShardSettings {
@@ -30,6 +40,8 @@ pub struct ShardSettings {
     pub batches: BatchMode,
     /// What to do about records that the source no longer has.
     pub on_gap: GapPolicy,
+    /// What to do about a target that lacks what was written to it.
+    pub on_divergence: DivergencePolicy,
     /// Whether the source is read with `read_committed`.
     pub isolation: Isolation,
     /// This shard's share of the memory budget, in bytes.
@@ -55,6 +67,7 @@ impl Default for ShardSettings {
         Self {
             batches: BatchMode::Auto,
             on_gap: GapPolicy::Continue,
+            on_divergence: DivergencePolicy::Fail,
             isolation: Isolation::ReadUncommitted,
             budget_bytes: 64 << 20,
             fetch_max_bytes: 8 << 20,

@@ -9,8 +9,8 @@ use protocol_client::net::ConnectionOptions;
 use protocol_client::wire::fetch::Isolation;
 
 use super::clock::Clock;
-use crate::config::{self, ClusterConfig, ConnectionConfig, FlowConfig, IsolationLevel};
-use crate::flow::settings::{BatchMode, GapPolicy, ShardSettings};
+use crate::config::{ClusterConfig, ConnectionConfig, FlowConfig, IsolationLevel};
+use crate::flow::settings::ShardSettings;
 
 /// The clients of a flow, and how its data connections are opened.
 #[derive(Debug, Clone)]
@@ -42,14 +42,9 @@ pub(super) fn shard_settings(
     let defaults = ShardSettings::default();
     let consumer = &config.consumer;
     ShardSettings {
-        batches: match config.batches {
-            config::BatchMode::Auto => BatchMode::Auto,
-            config::BatchMode::Sealed => BatchMode::Sealed,
-        },
-        on_gap: match config.on_gap {
-            config::GapPolicy::Continue => GapPolicy::Continue,
-            config::GapPolicy::Fail => GapPolicy::Fail,
-        },
+        batches: config.batches,
+        on_gap: config.on_gap,
+        on_divergence: config.on_divergence,
         isolation: match consumer.isolation {
             IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
             IsolationLevel::ReadCommitted => Isolation::ReadCommitted,

@@ -37,4 +37,12 @@ pub(super) const KEYS: &[Key] = &[
         "What happens when records are gone at the source before they could be read (retention, DeleteRecords): \
          report the gap and go on behind it, or report it and stop the partition",
     ),
+    Key::honored(
+        "kmirror.on.divergence",
+        FLOW,
+        Kind::Choice(&["fail", "resume"]),
+        "fail",
+        "What happens when the end of a target partition is missing or is not what was written there (unclean election, \
+         topic made anew): report it and stop the partition, or report it and go on, with repeats rather than losses",
+    ),
 ];
