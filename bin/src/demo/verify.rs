@@ -1,12 +1,7 @@
 //! Compares both clusters of the demo record by record: key, value, headers, timestamp and order.
 
-use anyhow::{Context, Result};
-use embedded_broker::Cluster;
-use protocol_client::batch::record::RecordBody;
-use protocol_client::batch::{AppendTime, Entry, OpenBatch};
-
-/// Most that the records of one batch may be when decompressed, in bytes.
-const MAX_OPEN_BYTES: usize = 64 << 20;
+use anyhow::Result;
+use embedded_broker::{Cluster, Record};
 
 /// What the comparison showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,32 +49,7 @@ pub(super) fn verify(
     Ok(verdict)
 }
 
-type Bytes = Option<Vec<u8>>;
-
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    key: Bytes,
-    value: Bytes,
-    headers: Vec<(Vec<u8>, Bytes)>,
-    timestamp_ms: i64,
-}
-
-fn records(cluster: &Cluster, topic: &str, index: i32) -> Result<Vec<Seen>> {
-    let mut seen = Vec::new();
-    for batch in cluster.batches(topic, index) {
-        let entry = Entry::new(batch).context("a stored batch")?;
-        let open = OpenBatch::open(&entry, MAX_OPEN_BYTES)?;
-        for record in open.records() {
-            let record = record?;
-            let body = RecordBody::decode(record.body, record.offset)?;
-            let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-            seen.push(Seen {
-                key: owned(body.key),
-                value: owned(body.value),
-                headers: body.headers().map(|(key, value)| (key.to_vec(), owned(value))).collect(),
-                timestamp_ms: open.timestamp_ms(&record, AppendTime::Keep),
-            });
-        }
-    }
-    Ok(seen)
+fn records(cluster: &Cluster, topic: &str, index: i32) -> Result<Vec<Record>> {
+    let records = cluster.records(topic, index)?;
+    Ok(records.into_iter().map(|(_, record)| record).collect())
 }

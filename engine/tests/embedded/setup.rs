@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use embedded_broker::{Cluster, ClusterOptions, TopicSpec};
+use embedded_broker::{Cluster, ClusterOptions, Record, TopicSpec};
 use engine::config::{Input, Surroundings, resolve};
 use engine::flow::shard::Progress;
 use engine::runtime::Engine;
-use protocol_client::batch::record::RecordBody;
-use protocol_client::batch::{AppendTime, BatchBuilder, Compression, Entry, OpenBatch};
+use protocol_client::batch::{BatchBuilder, Compression};
 use protocol_client::client::{Client, ClientOptions};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,25 +153,9 @@ pub(crate) async fn stop(engine: Engine) {
     assert!(engine.stop(Duration::from_secs(20)).await, "the engine drains in time");
 }
 
-type Record = (Option<Vec<u8>>, Option<Vec<u8>>, i64);
-
 fn records(cluster: &Cluster, topic: &str, partition: i32) -> Vec<Record> {
-    let mut seen = Vec::new();
-    for batch in cluster.batches(topic, partition) {
-        let entry = Entry::new(batch).expect("brokers store whole batches");
-        let open = OpenBatch::open(&entry, 64 << 20).expect("brokers check what they store");
-        for record in open.records() {
-            let record = record.expect("brokers check what they store");
-            let body = RecordBody::decode(record.body, record.offset).expect("records are whole");
-            let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-            seen.push((
-                owned(body.key),
-                owned(body.value),
-                open.timestamp_ms(&record, AppendTime::Keep),
-            ));
-        }
-    }
-    seen
+    let records = cluster.records(topic, partition).expect("brokers check what they store");
+    records.into_iter().map(|(_, record)| record).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests on sockets wait in real time")]

@@ -59,7 +59,7 @@ fn a_seed_decides_everything() {
     let trace = |seed| {
         let mut world = World::new(seed, false);
         world.run();
-        (world.steps(), world.target_bytes())
+        (world.steps(), world.all_records())
     };
     assert_eq!(trace(11), trace(11));
 }

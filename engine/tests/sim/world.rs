@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use embedded_broker::BrokerOptions;
 use embedded_broker::core::faults::{Fault, FaultAction};
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
+use embedded_broker::{BrokerOptions, Record};
 use engine::flow::event::{
     Effect, Event, LaneId, LogRange, NodeId, PartitionKey, PartitionSpec, Start,
 };
@@ -557,16 +557,16 @@ impl World {
         self.shard.held_bytes()
     }
 
-    pub(crate) fn target_bytes(&self) -> Vec<Bytes> {
-        (0..PARTITIONS).flat_map(|index| self.target_batches(TARGET_TOPIC, index)).collect()
+    pub(crate) fn all_records(&self) -> Vec<Record> {
+        (0..PARTITIONS).flat_map(|index| self.target_records(TARGET_TOPIC, index)).collect()
     }
 
-    pub(crate) fn source_batches(&self, topic: &str, index: i32) -> Vec<Bytes> {
-        self.source.read_batches(topic, index)
+    pub(crate) fn source_records(&self, topic: &str, index: i32) -> Vec<Record> {
+        records(&self.source, topic, index)
     }
 
-    pub(crate) fn target_batches(&self, topic: &str, index: i32) -> Vec<Bytes> {
-        self.target.read_batches(topic, index)
+    pub(crate) fn target_records(&self, topic: &str, index: i32) -> Vec<Record> {
+        records(&self.target, topic, index)
     }
 
     pub(crate) fn source_end(&self, index: i32) -> i64 {
@@ -578,4 +578,9 @@ impl World {
         let mut progress = self.shard.progress();
         progress.find(|at| at.source.index == index).and_then(|at| at.position)
     }
+}
+
+fn records(broker: &Broker, topic: &str, index: i32) -> Vec<Record> {
+    let records = broker.read_records(topic, index).expect("brokers check what they store");
+    records.into_iter().map(|(_, record)| record).collect()
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::ResponseError as KafkaError;
 use kafka_protocol::messages::ApiKey;
+use protocol_client::batch::BatchError;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
 use crate::core::faults::Fault;
 use crate::core::log::Isolation;
+use crate::core::records::Record;
 use crate::core::{Broker, NodeId, Refused, TopicSpec};
 use crate::listen::{self, Shared};
 use crate::options::ClusterOptions;
@@ -93,6 +95,14 @@ impl Cluster {
     /// The batches of a partition, as they are stored.
     pub fn batches(&self, topic: &str, partition: i32) -> Vec<Bytes> {
         self.with(|broker, _| broker.read_batches(topic, partition))
+    }
+
+    /// The records of a partition, each behind its offset.
+    ///
+    /// # Errors
+    /// A batch that was appended past all checks is none.
+    pub fn records(&self, topic: &str, partition: i32) -> Result<Vec<(i64, Record)>, BatchError> {
+        self.with(|broker, _| broker.read_records(topic, partition))
     }
 
     /// First offset of a partition.

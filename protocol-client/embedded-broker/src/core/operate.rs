@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError as KafkaError;
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol_client::batch::BatchHeader;
+use protocol_client::batch::{BatchError, BatchHeader};
 use uuid::Uuid;
 
 use super::batch::StoredBatch;
@@ -18,6 +18,7 @@ use super::configs::{
 use super::faults::Fault;
 use super::groups::{Committed, Group};
 use super::null_log::{NullLog, Prepared};
+use super::records::{self, Record};
 use super::topics::{Partition, Store, Topic, is_legal_name, topic_name};
 use super::{Broker, NodeId};
 use crate::options::OnFull;
@@ -407,6 +408,25 @@ impl Broker {
     pub fn read_batches(&self, topic: &str, partition: i32) -> Vec<Bytes> {
         let log = self.partition(topic, partition).and_then(Partition::log);
         log.map_or_else(Vec::new, |log| log.batches().map(StoredBatch::to_bytes).collect())
+    }
+
+    /// The records of a partition, committed or not, each behind its offset.
+    ///
+    /// # Errors
+    /// A batch that was appended past all checks is none.
+    pub fn read_records(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<(i64, Record)>, BatchError> {
+        let mut records = Vec::new();
+        for batch in self.read_batches(topic, partition) {
+            records.append(&mut records::decoded(batch)?);
+        }
+        let found = self.partition(topic, partition);
+        let start = found.map_or(0, Partition::start_offset);
+        records.retain(|(offset, _)| *offset >= start);
+        Ok(records)
     }
 
     /// What a group has committed.

@@ -2,15 +2,54 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use kafka_protocol::ResponseError as KafkaError;
-use protocol_client::batch::Compression;
 use protocol_client::batch::codec::{self, Framing};
 use protocol_client::batch::record::{RawRecords, RecordBody};
+use protocol_client::batch::{AppendTime, BatchError, Compression, Entry, OpenBatch};
 
 use super::batch::{BatchFields, Refusal};
 
 /// Records of one batch when they are not compressed: more is taken for an attack.
 const OPENED_MAX_BYTES: usize = 256 << 20;
+
+/// A record as its reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// When it was made or appended, in milliseconds.
+    pub timestamp_ms: i64,
+}
+
+/// Decodes a stored batch: each record behind its offset; none for a batch with a marker.
+///
+/// # Errors
+/// The batch was appended past all checks, and is none.
+pub fn decoded(batch: Bytes) -> Result<Vec<(i64, Record)>, BatchError> {
+    let entry = Entry::new(batch)?;
+    if BatchFields::read(entry.bytes()).is_control() {
+        return Ok(Vec::new());
+    }
+    let open = OpenBatch::open(&entry, OPENED_MAX_BYTES)?;
+    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    let records = open.records().map(|record| {
+        let record = record?;
+        let body = RecordBody::decode(record.body, record.offset)?;
+        let found = Record {
+            key: owned(body.key),
+            value: owned(body.value),
+            headers: body.headers().map(|(key, value)| (key.to_vec(), owned(value))).collect(),
+            timestamp_ms: open.timestamp_ms(&record, AppendTime::Keep),
+        };
+        Ok((record.offset, found))
+    });
+    records.collect()
+}
 
 /// What a walk over all records found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,4 +110,28 @@ pub fn walk_all(fields: &BatchFields, payload: &[u8]) -> Result<Walk, Refusal> {
         walk.max_timestamp = walk.max_timestamp.max(timestamp);
     }
     Ok(walk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Batch, NOW, cluster, produce};
+    use super::*;
+
+    #[test]
+    fn a_reader_sees_the_records_from_the_start_of_the_log_on() {
+        let mut broker = cluster(1);
+        for _ in 0..2 {
+            produce(&mut broker, Batch::of(2).bytes());
+        }
+        broker.delete_records("t", 0, 1).expect("in range");
+        let read = broker.read_records("t", 0).expect("checked when it was appended");
+        assert_eq!(read.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [1, 2, 3]);
+        let second = Record {
+            key: Some(vec![1]),
+            value: Some(b"value 1".to_vec()),
+            headers: Vec::new(),
+            timestamp_ms: NOW + 1,
+        };
+        assert_eq!(read[0].1, second);
+    }
 }
