@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use kafka_lab::{ClusterBuilder, Version, available};
 use protocol_client::ClientError;
-use protocol_client::batch::{BatchBuilder, walk};
+use protocol_client::batch::{
+    BatchBuilder, BatchHeader, ProducerStamp, TxnFilter, Verdict, patch, patch_in_transaction, walk,
+};
 use protocol_client::client::{
     Client, ClientOptions, ConfigChange, ConfigOperation, ConfigResource, ConfigSource,
-    EpochQuestion, NewTopic, OffsetSpec, OffsetToCommit, ProducerRequest, ReadLimits,
+    EpochQuestion, NewTopic, OffsetSpec, OffsetToCommit, ProducerIdentity, ProducerRequest,
+    ReadLimits, TransactionEnd,
 };
 use protocol_client::cluster::TopicPartition;
 use protocol_client::cluster::metadata::Topics;
@@ -48,6 +51,8 @@ fn against(version: Version) -> Result<()> {
         sessions(&client).await?;
         groups(&client).await?;
         producers(&client).await?;
+        fences(&client).await?;
+        transactions(&client).await?;
         one(client.delete_topics(&[Arc::from("t")]).await)?;
         client.close().await;
         anyhow::Ok(())
@@ -106,13 +111,17 @@ async fn topics(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn append(client: &Client, partition: i32, records: usize) -> Result<i64> {
+fn batch(records: usize) -> Result<([u8; 61], bytes::Bytes)> {
     let mut builder = BatchBuilder::new();
     for at in 0..records {
         builder.push(Some(b"key"), Some(b"value"), &[], 1_700_000_000_000 + at as i64);
     }
     let whole = builder.build()?.bytes;
-    let (header, payload) = (whole[..61].try_into()?, whole.slice(61..));
+    Ok((whole[..61].try_into()?, whole.slice(61..)))
+}
+
+async fn append(client: &Client, partition: i32, records: usize) -> Result<i64> {
+    let (header, payload) = batch(records)?;
     Ok(client.produce(&place(partition), header, payload).await?.base_offset)
 }
 
@@ -221,5 +230,55 @@ async fn producers(client: &Client) -> Result<()> {
     let stale = ProducerRequest { current: Some(first), ..request };
     let fenced = client.init_transactional_producer(stale).await.expect_err("two epochs behind");
     assert_eq!(fenced.code(), Some(ErrorCode::PRODUCER_FENCED));
+    Ok(())
+}
+
+fn stamp(producer: ProducerIdentity, base_sequence: i32) -> ProducerStamp {
+    ProducerStamp { producer_id: producer.id, epoch: producer.epoch, base_sequence }
+}
+
+/// Two holders of one transactional id that write without transactions: the second one shuts out the first.
+async fn fences(client: &Client) -> Result<()> {
+    let write = async |producer, sequence| {
+        let (header, payload) = batch(2)?;
+        let header = patch(&BatchHeader::of(&header), stamp(producer, sequence));
+        anyhow::Ok(client.produce(&place(0), header, payload).await)
+    };
+    let old = client.fence("fenced", 60_000, &[]).await?;
+    let first = write(old, 5).await??.base_offset;
+    let new = client.fence("fenced", 60_000, &[place(0), place(1)]).await?;
+    assert_eq!((new.id, new.epoch), (old.id, old.epoch + 1));
+    let refused = write(old, 7).await?.expect_err("an old epoch");
+    assert_eq!(refused.code(), Some(ErrorCode::INVALID_PRODUCER_EPOCH));
+    let refused = write(new, 7).await?.expect_err("not the first");
+    assert_eq!(refused.code(), Some(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    assert_eq!(write(new, 0).await??.base_offset, first + 3);
+    let fenced = client.add_partitions_to_txn("fenced", old, &[place(0)]).await;
+    assert!(fenced.expect_err("an old epoch").code().is_some_and(ErrorCode::is_fenced));
+    Ok(())
+}
+
+/// What is aborted is named, what is committed is read; both ends may be asked for twice.
+async fn transactions(client: &Client) -> Result<()> {
+    let (id, partition) = ("transactions", place(2));
+    let producer = client.fence(id, 60_000, &[]).await?;
+    let edge = client.read_at(&partition, 0, ReadLimits::default()).await?.high_watermark;
+    for (sequence, end) in [(0, TransactionEnd::Abort), (3, TransactionEnd::Commit)] {
+        client.add_partitions_to_txn(id, producer, &[partition.clone(), place(0)]).await?;
+        let (header, payload) = batch(3)?;
+        let header = patch_in_transaction(&BatchHeader::of(&header), stamp(producer, sequence));
+        client.produce_in(id, &partition, header, payload).await?;
+        client.end_txn(id, producer, end).await?;
+        client.end_txn(id, producer, end).await?;
+    }
+    let limits = ReadLimits { isolation: Isolation::ReadCommitted, ..ReadLimits::default() };
+    let chunk = client.read_at(&partition, edge, limits).await?;
+    assert_eq!((chunk.next, chunk.last_stable_offset), (edge + 8, edge + 8));
+    let mut filter = TxnFilter::new(chunk.aborted);
+    let mut verdicts = Vec::new();
+    for entry in chunk.entries.iter().filter(|entry| !entry.is_control()) {
+        verdicts.push(filter.judge(entry)?);
+    }
+    assert_eq!(verdicts, [Verdict::Aborted, Verdict::Keep]);
     Ok(())
 }

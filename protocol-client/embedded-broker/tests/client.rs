@@ -9,10 +9,13 @@ use std::time::Duration;
 use embedded_broker::{
     ApiKey, Cluster, ClusterOptions, Fault, FaultAction, KafkaError, Profile, TopicSpec,
 };
-use protocol_client::batch::BatchBuilder;
+use protocol_client::batch::{
+    BatchBuilder, BatchHeader, ProducerStamp, patch, patch_in_transaction,
+};
 use protocol_client::client::{
     Client, ClientOptions, ConfigChange, ConfigOperation, ConfigResource, ConfigSource,
-    EpochQuestion, NewTopic, OffsetSpec, OffsetToCommit, ProducerRequest, ReadLimits,
+    EpochQuestion, NewTopic, OffsetSpec, OffsetToCommit, ProducerIdentity, ProducerRequest,
+    ReadLimits, TransactionEnd,
 };
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::cluster::{Backoff, TopicPartition};
@@ -241,6 +244,110 @@ async fn producers_get_ids_and_fence_each_other() {
         assert_eq!(description.nodes.len(), 3);
     })
     .await;
+}
+
+fn stamp(producer: ProducerIdentity, base_sequence: i32) -> ProducerStamp {
+    ProducerStamp { producer_id: producer.id, epoch: producer.epoch, base_sequence }
+}
+
+#[tokio::test]
+async fn a_fence_shuts_out_who_was_there_before_also_without_transactions() {
+    for_each_profile(async |cluster, client| {
+        cluster.create_topic(TopicSpec::new("t", 2)).expect("a new topic");
+        let (all, timeout_ms) = ([place("t", 0), place("t", 1)], 60_000);
+        let write = async |producer, sequence| {
+            let (header, payload) = batch(2);
+            let header = patch(&BatchHeader::of(&header), stamp(producer, sequence));
+            client.produce(&all[0], header, payload).await
+        };
+        let old = client.fence("mirror", timeout_ms, &[]).await.expect("an id");
+        assert_eq!(write(old, 7).await.expect("appended").base_offset, 0);
+        let new = client.fence("mirror", timeout_ms, &all).await.expect("fenced");
+        assert_eq!((new.id, new.epoch), (old.id, old.epoch + 1));
+        assert_eq!(cluster.end_offset("t", 1), Some(1), "the marker");
+        let refused = write(old, 9).await.expect_err("an old epoch").code().expect("a code");
+        assert_eq!(refused, ErrorCode::INVALID_PRODUCER_EPOCH);
+        assert!(refused.is_fenced());
+        let refused = write(new, 9).await.expect_err("not the first").code();
+        assert_eq!(refused, Some(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+        assert_eq!(write(new, 0).await.expect("appended").base_offset, 3);
+        let fenced = client.add_partitions_to_txn("mirror", old, &all).await;
+        assert!(fenced.expect_err("an old epoch").code().is_some_and(ErrorCode::is_fenced));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_committed_is_read_and_what_is_aborted_is_named() {
+    for_each_profile(async |cluster, client| {
+        cluster.create_topic(TopicSpec::new("t", 1)).expect("a new topic");
+        let (id, partition) = ("mirror", place("t", 0));
+        let producer = client.fence(id, 60_000, &[]).await.expect("an id");
+        for (sequence, end) in [(0, TransactionEnd::Abort), (3, TransactionEnd::Commit)] {
+            let added = [partition.clone()];
+            client.add_partitions_to_txn(id, producer, &added).await.expect("added");
+            let (header, payload) = batch(3);
+            let header = patch_in_transaction(&BatchHeader::of(&header), stamp(producer, sequence));
+            client.produce_in(id, &partition, header, payload).await.expect("appended");
+            let before = client.read_at(&partition, 0, ReadLimits::default()).await.expect("read");
+            assert_eq!(before.last_stable_offset, before.high_watermark - 3);
+            // The answer may be lost: asking again answers the same.
+            let actions = [FaultAction::ApplyThenDrop, FaultAction::Drop];
+            for action in actions {
+                cluster.fault(Fault::new(ApiKey::EndTxn, action));
+            }
+            client.end_txn(id, producer, end).await.expect("ended");
+        }
+        let again = client.end_txn(id, producer, TransactionEnd::Abort).await;
+        assert_eq!(again.expect_err("ended").code(), Some(ErrorCode::INVALID_TXN_STATE));
+        let limits = ReadLimits { isolation: Isolation::ReadCommitted, ..ReadLimits::default() };
+        let chunk = client.read_at(&partition, 0, limits).await.expect("read");
+        assert_eq!((chunk.next, chunk.last_stable_offset, chunk.log_start), (8, 8, 0));
+        let aborted: Vec<_> =
+            chunk.aborted.iter().map(|one| (one.producer_id, one.first_offset)).collect();
+        assert_eq!(aborted, [(producer.id, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_there_is_named() {
+    let cluster = cluster(1, Profile::V4_2).await;
+    cluster.create_topic(TopicSpec::new("t", 1)).expect("a new topic");
+    let client = client(&cluster);
+    let refused = client.fence("mirror", 60_000, &[place("t", 0), place("u", 7)]).await;
+    let refused = refused.expect_err("there is no u");
+    assert_eq!(refused.code(), Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION));
+    assert!(refused.to_string().contains("u-7"), "{refused}");
+}
+
+#[tokio::test]
+async fn many_partitions_are_looked_back_at_over_few_connections() {
+    let cluster = cluster(3, Profile::V4_2).await;
+    cluster.create_topic(TopicSpec::new("t", 60).replicas(3)).expect("a new topic");
+    let client = client(&cluster);
+    for index in 0..60 {
+        produce(&client, &place("t", index), 1 + index as usize).await;
+    }
+    cluster.fault(Fault::new(ApiKey::Fetch, FaultAction::Drop));
+    cluster.move_leader("t", 5, 0);
+    cluster.move_leader("t", 6, 0);
+    let reads = (0..60).map(|index| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let at = place("t", index);
+            let chunk = client.read_at(&at, 0, ReadLimits::default()).await.expect("read");
+            assert_eq!((chunk.from, chunk.next), (0, i64::from(index) + 1));
+            let end = client.read_at(&at, chunk.next, ReadLimits::default()).await.expect("read");
+            assert!(end.entries.is_empty() && end.next == chunk.next);
+            assert_eq!(end.high_watermark, chunk.next);
+        })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.expect("no panic");
+    }
+    let beyond = client.read_at(&place("t", 0), 99, ReadLimits::default()).await;
+    assert_eq!(beyond.expect_err("no such offset").code(), Some(ErrorCode::OFFSET_OUT_OF_RANGE));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub use error::BatchError;
 pub use header::{BatchHeader, Compression, HEADER_BYTES};
 pub use merge::{Merged, can_merge, merge};
 pub use open::{OpenBatch, OpenRecord};
-pub use patch::{ProducerStamp, patch};
+pub use patch::{ProducerStamp, patch, patch_in_transaction};
 pub use rewrite::{RebuildOptions, rewrite};
 pub use txn_filter::{AbortedTransaction, TxnFilter, Verdict};
 pub use walk::{Entry, Magic, Walk, walk};

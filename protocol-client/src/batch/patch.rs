@@ -11,6 +11,8 @@ use super::header::{BatchHeader, CRC_START, HEADER_BYTES};
 /// Cleared are the timestamp type, which the target decides; the transaction, which ended at the
 /// source; the delete horizon (KIP-534), which the target's cleaner sets for itself; and the unused bits.
 const KEPT_ATTRIBUTES: i16 = 0b0010_0111;
+/// Bit 4: part of a transaction of the producer that the header names.
+const TRANSACTIONAL: i16 = 0b0001_0000;
 
 /// Who produces a batch to the target: the fields that an idempotent producer numbers (KIP-98).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +36,21 @@ impl ProducerStamp {
 /// damaged before it came here has a wrong checksum still, and the target refuses it.
 #[must_use]
 pub fn patch(header: &BatchHeader<'_>, stamp: ProducerStamp) -> [u8; HEADER_BYTES] {
+    patched(header, stamp, header.attributes() & KEPT_ATTRIBUTES)
+}
+
+/// Like [`patch`], as part of a transaction at the target.
+#[must_use]
+pub fn patch_in_transaction(header: &BatchHeader<'_>, stamp: ProducerStamp) -> [u8; HEADER_BYTES] {
+    patched(header, stamp, (header.attributes() & KEPT_ATTRIBUTES) | TRANSACTIONAL)
+}
+
+fn patched(header: &BatchHeader<'_>, stamp: ProducerStamp, attributes: i16) -> [u8; HEADER_BYTES] {
     let old = header.as_bytes();
     let mut new = *old;
     new[..8].copy_from_slice(&0i64.to_be_bytes());
     new[12..16].copy_from_slice(&(-1i32).to_be_bytes());
-    new[21..23].copy_from_slice(&(header.attributes() & KEPT_ATTRIBUTES).to_be_bytes());
+    new[21..23].copy_from_slice(&attributes.to_be_bytes());
     new[43..51].copy_from_slice(&stamp.producer_id.to_be_bytes());
     new[51..53].copy_from_slice(&stamp.epoch.to_be_bytes());
     new[53..57].copy_from_slice(&stamp.base_sequence.to_be_bytes());
@@ -108,6 +120,10 @@ mod tests {
             prop_assert_eq!(&new[8..12], &old[8..12]);
             prop_assert_eq!(&new[23..43], &old[23..43]);
             prop_assert_eq!(&new[57..], &old[57..]);
+            let new = [&patch_in_transaction(&view, stamp)[..], &payload].concat();
+            prop_assert_eq!(crc::verify(&new), Ok(()));
+            let attributes = BatchHeader::parse(&new).unwrap().attributes();
+            prop_assert_eq!(attributes, (view.attributes() & 0x27) | 0x10);
         }
 
         #[test]

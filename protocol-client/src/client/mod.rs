@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::address::BrokerAddress;
@@ -42,6 +42,7 @@ mod metadata;
 mod produce;
 mod read;
 mod routing;
+mod transactions;
 
 pub use alter_configs::{ConfigChange, ConfigOperation};
 pub use coordinators::CoordinatorKind;
@@ -57,6 +58,10 @@ pub use list_groups::ListedGroup;
 pub use list_offsets::{ListedOffset, OffsetSpec};
 pub use produce::Produced;
 pub use read::{ReadChunk, ReadLimits, Reader};
+pub use transactions::TransactionEnd;
+
+/// Pieces read at once by [`Client::read_at`], over all callers.
+const LOOK_BACKS_AT_ONCE: usize = 8;
 
 /// Settings of a [`Client`].
 #[derive(Debug, Clone)]
@@ -105,6 +110,7 @@ struct Inner {
     refreshing: AsyncMutex<()>,
     shared: Mutex<BTreeMap<(Purpose, BrokerAddress), Slot>>,
     coordinators: Mutex<BTreeMap<(CoordinatorKind, String), i32>>,
+    look_backs: Semaphore,
 }
 
 type Slot = Arc<AsyncMutex<Shared>>;
@@ -114,6 +120,7 @@ type Slot = Arc<AsyncMutex<Shared>>;
 enum Purpose {
     Control,
     Produce,
+    LookBack,
 }
 
 /// The shared connection to one address.
@@ -140,6 +147,7 @@ impl Client {
             refreshing: AsyncMutex::default(),
             shared: Mutex::default(),
             coordinators: Mutex::default(),
+            look_backs: Semaphore::new(LOOK_BACKS_AT_ONCE),
         }))
     }
 
@@ -295,6 +303,12 @@ mod tests {
         sendable(&client.describe_groups(&[]));
         sendable(&client.describe_cluster());
         sendable(&client.produce(&partition, [0; 61], bytes::Bytes::new()));
+        let producer = ProducerIdentity { id: 1, epoch: 0 };
+        sendable(&client.produce_in("x", &partition, [0; 61], bytes::Bytes::new()));
+        sendable(&client.add_partitions_to_txn("x", producer, &[]));
+        sendable(&client.end_txn("x", producer, TransactionEnd::Commit));
+        sendable(&client.fence("x", 1000, &[]));
+        sendable(&client.read_at(&partition, 0, ReadLimits::default()));
         sendable(&async {
             let mut reader = client.read(partition.clone(), 0, ReadLimits::default()).await?;
             reader.next_chunk().await

@@ -34,11 +34,34 @@ impl Client {
         header: [u8; BATCH_HEADER_BYTES],
         payload: Bytes,
     ) -> Result<Produced, ClientError> {
+        self.produce_with(None, partition, header, payload).await
+    }
+
+    /// Like [`produce`](Self::produce), in the transaction of a producer whom the header names; the partition was added
+    /// to it.
+    pub async fn produce_in(
+        &self,
+        transactional_id: &str,
+        partition: &TopicPartition,
+        header: [u8; BATCH_HEADER_BYTES],
+        payload: Bytes,
+    ) -> Result<Produced, ClientError> {
+        self.produce_with(Some(transactional_id.into()), partition, header, payload).await
+    }
+
+    async fn produce_with(
+        &self,
+        transactional_id: Option<Arc<str>>,
+        partition: &TopicPartition,
+        header: [u8; BATCH_HEADER_BYTES],
+        payload: Bytes,
+    ) -> Result<Produced, ClientError> {
         let mut generation = None;
         let mut attempts = self.attempts(vec![()]);
         while attempts.next().await.is_some() {
-            let produced =
-                self.produce_once(partition, header, payload.clone(), &mut generation).await;
+            let id = transactional_id.clone();
+            let batch = (header, payload.clone());
+            let produced = self.produce_once(id, partition, batch, &mut generation).await;
             match produced {
                 Ok(produced) => attempts.settle_one(Ok(produced)),
                 Err((error, Sent::Perhaps)) if is_unclear(&error) => return Err(error),
@@ -50,9 +73,9 @@ impl Client {
 
     async fn produce_once(
         &self,
+        transactional_id: Option<Arc<str>>,
         partition: &TopicPartition,
-        header: [u8; BATCH_HEADER_BYTES],
-        payload: Bytes,
+        (header, payload): ([u8; BATCH_HEADER_BYTES], Bytes),
         generation: &mut Option<u64>,
     ) -> Result<Produced, (ClientError, Sent)> {
         let unsent = |error| (error, Sent::No);
@@ -69,7 +92,7 @@ impl Client {
         let request = RawProduce {
             acks: Acks::All,
             timeout_ms: connection.request_timeout_ms(),
-            transactional_id: None,
+            transactional_id,
             partitions: vec![ProducePartition {
                 topic: Arc::clone(&partition.topic),
                 topic_id,

@@ -1,14 +1,15 @@
-//! Reads a partition from an offset to its present end: for internal topics and for looking back.
+//! Reads what a partition holds: from an offset to its present end, for internal topics, or a piece at a time,
+//! for looking back at many partitions at once.
 
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
-use super::Client;
 use super::list_offsets::OffsetSpec;
+use super::{Client, Purpose};
 use crate::batch::{Entry, walk};
 use crate::cluster::TopicPartition;
-use crate::cluster::metadata::Topics;
+use crate::cluster::metadata::{Freshness, Topics};
 use crate::error::{ClientError, Fault};
 use crate::net::{Connection, ConnectionOptions};
 use crate::wire::error_code::{ErrorCode, RetryClass};
@@ -21,7 +22,7 @@ use crate::wire::fetch::{
 pub struct ReadLimits {
     /// How much is asked for at once, in bytes. A larger batch comes whole.
     pub max_bytes: i32,
-    /// How long the broker may wait, in milliseconds.
+    /// How long the broker may wait for records, in milliseconds. Only for [`Client::read`].
     pub max_wait_ms: i32,
     /// Which records are wanted.
     pub isolation: Isolation,
@@ -39,10 +40,18 @@ impl Default for ReadLimits {
 pub struct ReadChunk {
     /// The first offset that was asked for; the first entry may start below it.
     pub from: i64,
+    /// The offset to ask for next; `from` if nothing came.
+    pub next: i64,
     /// Whole batches.
     pub entries: Vec<Entry>,
     /// Aborted transactions among them, with [`Isolation::ReadCommitted`].
     pub aborted: Vec<AbortedTransaction>,
+    /// The offset behind the last record that all replicas in sync have.
+    pub high_watermark: i64,
+    /// The offset before which every transaction is decided; -1 if not told.
+    pub last_stable_offset: i64,
+    /// The first offset of the log; -1 if not told.
+    pub log_start: i64,
 }
 
 /// Reads one partition up to where it ended when reading began, over a connection of its own.
@@ -88,6 +97,102 @@ impl Client {
             lane: None,
         })
     }
+
+    /// Reads one piece of `partition` at `from`, over connections that all such calls share. The broker does not wait:
+    /// at the end of the log, and where a broker is throttled, the chunk is empty.
+    ///
+    /// # Errors
+    /// Also OFFSET_OUT_OF_RANGE, if the log does not hold `from`.
+    pub async fn read_at(
+        &self,
+        partition: &TopicPartition,
+        from: i64,
+        limits: ReadLimits,
+    ) -> Result<ReadChunk, ClientError> {
+        let mut generation = None;
+        let mut attempts = self.attempts(vec![()]);
+        while attempts.next().await.is_some() {
+            // Bounds the memory of answers under way, and the queues of the connections.
+            let _turn = self.0.look_backs.acquire().await;
+            attempts.settle_one(self.read_once(partition, from, limits, &mut generation).await);
+        }
+        attempts.finish_one()
+    }
+
+    async fn read_once(
+        &self,
+        partition: &TopicPartition,
+        from: i64,
+        limits: ReadLimits,
+        generation: &mut Option<u64>,
+    ) -> Result<ReadChunk, ClientError> {
+        let topics = Topics::Named([Arc::clone(&partition.topic)].into());
+        let freshness = match *generation {
+            Some(used) => Freshness::NewerThan(used),
+            None => Freshness::WithinAge(self.options().metadata_max_age),
+        };
+        let view = self.refresh_once(&topics, freshness).await?;
+        *generation = Some(view.generation);
+        let leader = view.leader_or_why(partition)?;
+        let connection = self.node_for(Purpose::LookBack, leader).await?;
+        let id = view.topics.get(&partition.topic).map(|topic| topic.id).unwrap_or_default();
+        let topic = FetchTopic { name: Arc::clone(&partition.topic), id, partitions: Vec::new() };
+        let limits = ReadLimits { max_wait_ms: 0, ..limits };
+        fetch(&connection, topic, partition.partition, from, limits).await
+    }
+}
+
+/// Fetches once, without a session. Nothing may come.
+async fn fetch(
+    connection: &Connection,
+    mut topic: FetchTopic,
+    index: i32,
+    from: i64,
+    limits: ReadLimits,
+) -> Result<ReadChunk, ClientError> {
+    topic.partitions = vec![FetchPartition {
+        index,
+        offset: from,
+        leader_epoch: -1,
+        last_fetched_epoch: -1,
+        max_bytes: limits.max_bytes,
+    }];
+    let request = RawFetch {
+        max_wait_ms: limits.max_wait_ms,
+        min_bytes: 1,
+        max_bytes: limits.max_bytes,
+        isolation: limits.isolation,
+        session_epoch: -1,
+        topics: vec![topic],
+        ..RawFetch::default()
+    };
+    let answer = connection.start_fetch(&request).await?;
+    let in_context = |error: ClientError| error.at(connection.broker()).during(FETCH.name);
+    let refused = |code| in_context(ClientError::refused(code, None));
+    answer.error.ok().map_err(refused)?;
+    let fetched = answer.partitions.into_iter().next().ok_or_else(|| {
+        in_context(ClientError::unexpected("the answer leaves out the partition"))
+    })?;
+    fetched.error.ok().map_err(refused)?;
+    chunk(from, fetched).map_err(in_context)
+}
+
+fn chunk(from: i64, fetched: FetchedPartition) -> Result<ReadChunk, ClientError> {
+    let entries: Result<Vec<Entry>, _> = walk(&fetched.records).collect();
+    let entries = entries.map_err(|error| ClientError::unexpected(error.to_string()))?;
+    let next = entries.last().map_or(from, Entry::next_offset);
+    if !entries.is_empty() && next <= from {
+        return Err(ClientError::unexpected(format!("nothing at or behind offset {from}")));
+    }
+    Ok(ReadChunk {
+        from,
+        next,
+        entries,
+        aborted: fetched.aborted,
+        high_watermark: fetched.high_watermark,
+        last_stable_offset: fetched.last_stable_offset,
+        log_start: fetched.log_start_offset,
+    })
 }
 
 impl Reader {
@@ -138,37 +243,20 @@ impl Reader {
             Some(lane) if !lane.connection.is_closed() => lane,
             _ => self.open_lane().await?,
         };
-        let mut topic = lane.topic.clone();
-        topic.partitions = vec![FetchPartition {
-            index: self.partition.partition,
-            offset: self.position,
-            leader_epoch: -1,
-            last_fetched_epoch: -1,
-            max_bytes: self.limits.max_bytes,
-        }];
-        let request = RawFetch {
-            max_wait_ms: self.limits.max_wait_ms,
-            min_bytes: 1,
-            max_bytes: self.limits.max_bytes,
-            isolation: self.limits.isolation,
-            session_epoch: -1,
-            topics: vec![topic],
-            ..RawFetch::default()
-        };
-        let answer = lane.connection.start_fetch(&request).await?;
-        let broker = Arc::clone(lane.connection.broker());
-        let refused = |code| ClientError::refused(code, None).at(&broker).during(FETCH.name);
-        answer.error.ok().map_err(refused)?;
-        let fetched = answer.partitions.into_iter().next();
-        let fetched = fetched.ok_or_else(|| {
-            ClientError::unexpected("the answer leaves out the partition").at(&broker)
-        })?;
-        if let Err(code) = fetched.error.ok() {
-            self.refresh_if_stale(code, lane.generation).await;
-            return Err(refused(code));
+        let (topic, index) = (lane.topic.clone(), self.partition.partition);
+        match fetch(&lane.connection, topic, index, self.position, self.limits).await {
+            Ok(chunk) => {
+                self.lane = Some(lane);
+                self.position = chunk.next;
+                Ok(Some(chunk).filter(|chunk| !chunk.entries.is_empty()))
+            }
+            Err(error) => {
+                if let Some(code) = error.code() {
+                    self.refresh_if_stale(code, lane.generation).await;
+                }
+                Err(error)
+            }
         }
-        self.lane = Some(lane);
-        self.take(fetched).map_err(|error| error.at(&broker).during(FETCH.name))
     }
 
     async fn open_lane(&self) -> Result<Lane, ClientError> {
@@ -187,17 +275,5 @@ impl Reader {
             // The next attempt finds out by itself if this fails.
             let _ = self.client.refresh(topics, generation).await;
         }
-    }
-
-    fn take(&mut self, fetched: FetchedPartition) -> Result<Option<ReadChunk>, ClientError> {
-        let entries: Result<Vec<Entry>, _> = walk(&fetched.records).collect();
-        let entries = entries.map_err(|error| ClientError::unexpected(error.to_string()))?;
-        let Some(last) = entries.last() else { return Ok(None) };
-        let from = self.position;
-        if last.next_offset() <= from {
-            return Err(ClientError::unexpected(format!("nothing at or behind offset {from}")));
-        }
-        self.position = last.next_offset();
-        Ok(Some(ReadChunk { from, entries, aborted: fetched.aborted }))
     }
 }

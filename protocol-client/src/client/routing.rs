@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,10 @@ use crate::error::ClientError;
 use crate::net::Connection;
 use crate::wire::api::Api;
 use crate::wire::error_code::{ErrorCode, RetryClass};
+
+/// The pause before a transaction is asked about whose predecessor has not ended yet, as in Kafka's
+/// `TransactionManager` (`ADD_PARTITIONS_RETRY_BACKOFF_MS`).
+const MARKERS_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a call about one item came to.
 pub(crate) type Outcome<T> = Result<T, ClientError>;
@@ -78,6 +83,8 @@ pub(super) struct Attempts<'a, K, T> {
     failures: u32,
     /// Some failure says that the view of the cluster is out of date.
     is_view_stale: bool,
+    /// All that is missing is the end of an earlier transaction, a matter of milliseconds.
+    awaits_markers: bool,
     pending: Vec<K>,
     outcomes: Outcomes<K, T>,
 }
@@ -90,7 +97,10 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
         }
         if self.failures > 0 {
             let backoff = self.client.0.options.backoff;
-            let pause = backoff.pause(self.failures, fastrand::f64());
+            let pause = match std::mem::take(&mut self.awaits_markers) {
+                true => MARKERS_PAUSE,
+                false => backoff.pause(self.failures, fastrand::f64()),
+            };
             if Instant::now() + pause >= self.started + self.client.0.options.call_timeout {
                 return None;
             }
@@ -112,12 +122,14 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
             }
             Err(error) => (Outcomes::new(), error),
         };
+        self.awaits_markers = true;
         for item in asked {
             let outcome = outcomes.remove(&item).unwrap_or_else(|| Err(missing.clone()));
             if let Err(error) = outcome.as_ref()
                 && self.is_worth_another(error)
             {
                 self.is_view_stale |= makes_view_stale(error);
+                self.awaits_markers &= error.code() == Some(ErrorCode::CONCURRENT_TRANSACTIONS);
                 self.pending.push(item.clone());
             }
             self.outcomes.insert(item, outcome);
@@ -157,6 +169,7 @@ impl Client {
             started: Instant::now(),
             failures: 0,
             is_view_stale: false,
+            awaits_markers: false,
             pending: items,
             outcomes: Outcomes::new(),
         }

@@ -74,8 +74,16 @@ impl ErrorCode {
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Self = Self(45);
     /// INVALID_PRODUCER_EPOCH.
     pub const INVALID_PRODUCER_EPOCH: Self = Self(47);
+    /// INVALID_TXN_STATE.
+    pub const INVALID_TXN_STATE: Self = Self(48);
     /// INVALID_PRODUCER_ID_MAPPING.
     pub const INVALID_PRODUCER_ID_MAPPING: Self = Self(49);
+    /// CONCURRENT_TRANSACTIONS.
+    pub const CONCURRENT_TRANSACTIONS: Self = Self(51);
+    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+    pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Self = Self(53);
+    /// OPERATION_NOT_ATTEMPTED.
+    pub const OPERATION_NOT_ATTEMPTED: Self = Self(55);
     /// UNKNOWN_PRODUCER_ID.
     pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
     /// GROUP_ID_NOT_FOUND.
@@ -113,6 +121,12 @@ impl ErrorCode {
     pub fn remedy(self) -> &'static str {
         row(self)
             .map_or("the broker is newer than this client; see Kafka's list of errors", |r| r.3)
+    }
+
+    /// Whether another producer has taken over the transactional id that a producer came from. The coordinator takes it
+    /// over too, when a transaction lasts longer than its timeout.
+    pub fn is_fenced(self) -> bool {
+        matches!(self, Self::INVALID_PRODUCER_EPOCH | Self::PRODUCER_FENCED)
     }
 
     /// Whether a produce request that got this answer may nevertheless have been appended.
