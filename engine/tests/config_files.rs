@@ -53,7 +53,11 @@ fn printed(resolution: &Resolution) -> String {
 fn print_replication(out: &mut String, replication: &Replication) {
     let settings = replication.flows.iter().map(|flow| (flow.id(), &flow.effective));
     let process = [("process".to_owned(), &replication.process.effective)];
-    for (title, settings) in process.into_iter().chain(settings) {
+    let heartbeats = replication
+        .heartbeats
+        .iter()
+        .map(|pair| (format!("{} heartbeats", pair.id()), &pair.effective));
+    for (title, settings) in process.into_iter().chain(settings).chain(heartbeats) {
         writeln!(out, "\n{title}").expect("string");
         for setting in settings {
             let (key, value, origin) = (&setting.key, &setting.value, &setting.origin);

@@ -67,11 +67,15 @@ fn effective_text(replication: &Replication) -> String {
     out
 }
 
-/// The settings of the process and of every flow, each under its title.
+/// The settings of the process, of every flow and of all heartbeats, each under its title.
 fn titled(replication: &Replication) -> impl Iterator<Item = (String, &[EffectiveSetting])> {
     let process = ("process".to_owned(), replication.process.effective.as_slice());
     let flows = replication.flows.iter().map(|flow| (flow.id(), flow.effective.as_slice()));
-    std::iter::once(process).chain(flows)
+    let heartbeats = replication
+        .heartbeats
+        .iter()
+        .map(|pair| (format!("{} heartbeats", pair.id()), pair.effective.as_slice()));
+    std::iter::once(process).chain(flows).chain(heartbeats)
 }
 
 fn as_json(file: &str, resolution: &Resolution) -> Value {

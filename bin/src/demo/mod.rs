@@ -108,6 +108,8 @@ fn config(source: &str, target: &str) -> String {
          source->target.enabled = true\n\
          source->target.topics = orders, payments\n\
          replication.factor = 1\n\
+         heartbeats.topic.replication.factor = 1\n\
+         checkpoints.topic.replication.factor = 1\n\
          target.offset.storage.replication.factor = 1\n"
     )
 }

@@ -38,7 +38,9 @@ pub fn markdown() -> String {
         !key.name.starts_with("kmirror.")
             && (key.places.meet(Places::FLOW) || key.places == Places::FILE)
     });
-    section(&mut out, "Positions", |key| key.name.starts_with("offset."));
+    section(&mut out, "Positions", |key| {
+        key.name.starts_with("offset.") || (key.name == "group.id" && key.places == Places::CLUSTER)
+    });
     section(&mut out, "Connections, reading and writing", |key| {
         is_client(key) && !key.name.starts_with("kmirror.")
     });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Findings, Report, Severity};
+use super::groups;
 use super::keys::Places;
 use super::layers::{self, Layer};
 use super::model::{
@@ -44,7 +45,7 @@ pub(super) fn running(
     flows
 }
 
-fn has_herder(file: &Layer, source: &str, target: &str) -> bool {
+pub(super) fn has_herder(file: &Layer, source: &str, target: &str) -> bool {
     let raw = |key: &str| file.get(key).map(|setting| values::untrimmed_boolean(&setting.value));
     let flow = format!("{source}->{target}.");
     let heartbeats = raw(&format!("{flow}emit.heartbeats.enabled"))
@@ -145,6 +146,13 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
         use_defaults_from: r.choice(&connector, FLOW, "use.defaults.from", defaults),
         admin_timeout: r.millis(&connector, FLOW, "admin.timeout.ms"),
         positions: positions(r, &worker, source)?,
+        worker_group: r.text_or(
+            &worker,
+            CLUSTER,
+            "group.id",
+            Some(&internal_topics::worker_group(source)),
+        ),
+        groups: groups::groups(r, &connector)?,
         consumer: consumer_config(r, &consumer)?,
         producer: producer_config(r, &producer),
         batches: r.choice(&connector, FLOW, "kmirror.batches", batches),
@@ -154,12 +162,12 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
     })
 }
 
-fn cluster(alias: &str, brokers: &str) -> Option<ClusterConfig> {
+pub(super) fn cluster(alias: &str, brokers: &str) -> Option<ClusterConfig> {
     let bootstrap_servers = values::brokers(brokers).ok()?;
     Some(ClusterConfig { alias: alias.to_owned(), bootstrap_servers })
 }
 
-fn patterns(value: &str) -> Option<PatternList> {
+pub(super) fn patterns(value: &str) -> Option<PatternList> {
     PatternList::new(&values::list(value)).ok()
 }
 
@@ -221,7 +229,7 @@ fn producer_config(reader: &mut Reader, layer: &Layer) -> ProducerConfig {
     }
 }
 
-fn connection(r: &mut Reader, layer: &Layer, place: Places) -> ConnectionConfig {
+pub(super) fn connection(r: &mut Reader, layer: &Layer, place: Places) -> ConnectionConfig {
     let client_id = r.text(layer, place, "client.id");
     ConnectionConfig {
         client_id: Some(client_id).filter(|id| !id.is_empty()),

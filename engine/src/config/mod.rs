@@ -4,6 +4,8 @@
 pub mod docs;
 mod finding;
 mod flows;
+mod groups;
+mod heartbeats;
 mod hints;
 pub mod keys;
 mod layers;
@@ -17,8 +19,9 @@ pub mod values;
 
 pub use finding::{Finding, Severity};
 pub use model::{
-    ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, EffectiveSetting, FlowConfig,
-    IsolationLevel, Origin, PositionsConfig, ProcessConfig, ProducerConfig, Replication, StartFrom,
+    CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
+    EffectiveSetting, FlowConfig, GroupsConfig, HeartbeatsConfig, IsolationLevel, Origin,
+    PositionsConfig, ProcessConfig, ProducerConfig, Replication, StartFrom,
 };
 pub use providers::{NoSurroundings, Surroundings};
 pub use resolve::{Input, Resolution, resolve};

@@ -16,6 +16,8 @@ pub struct Replication {
     pub clusters: BTreeMap<String, ClusterConfig>,
     /// The flows that run, ordered by source and target.
     pub flows: Vec<FlowConfig>,
+    /// The pairs of clusters that heartbeats are written for, ordered by source and target.
+    pub heartbeats: Vec<HeartbeatsConfig>,
     /// What holds for the process as a whole.
     pub process: ProcessConfig,
 }
@@ -56,6 +58,10 @@ pub struct FlowConfig {
     pub admin_timeout: Duration,
     /// Where positions are stored.
     pub positions: PositionsConfig,
+    /// The group of the Connect workers that replicated here until now; a group of the target.
+    pub worker_group: String,
+    /// How consumer groups are followed; none if they are not.
+    pub groups: Option<GroupsConfig>,
     /// How the source is read.
     pub consumer: ConsumerConfig,
     /// How the target is written.
@@ -109,6 +115,56 @@ pub struct PositionsConfig {
     pub topic_configs: BTreeMap<String, String>,
     /// How often positions are stored.
     pub flush_interval: Duration,
+}
+
+/// How the consumer groups of the source are followed.
+#[derive(Debug, Clone)]
+pub struct GroupsConfig {
+    /// Which groups, by their ids.
+    pub filter: NameFilter,
+    /// How often new groups are looked for; none for never.
+    pub refresh: Option<Duration>,
+    /// How their positions are written down.
+    pub checkpoints: CheckpointsConfig,
+    /// How often positions are committed at the target; none for never.
+    pub sync_offsets: Option<Duration>,
+    /// Whether a group of the target is set back when its group at the source is.
+    pub follow_rewinds: bool,
+}
+
+/// How the positions of groups are written to the checkpoints topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointsConfig {
+    /// How often.
+    pub interval: Duration,
+    /// The topic's replication factor if it has to be created; -1 leaves it to the broker.
+    pub replication_factor: i16,
+}
+
+/// Heartbeats of one pair of clusters, whether or not a flow runs between them.
+#[derive(Debug, Clone)]
+pub struct HeartbeatsConfig {
+    /// The alias of the cluster that they speak for.
+    pub source: String,
+    /// The cluster that they are written to.
+    pub target: ClusterConfig,
+    /// How often.
+    pub interval: Duration,
+    /// The topic's replication factor if it has to be created; -1 leaves it to the broker.
+    pub replication_factor: i16,
+    /// How long an administrative step may take.
+    pub admin_timeout: Duration,
+    /// Connections to the target.
+    pub connection: ConnectionConfig,
+    /// Every setting that has an effect, and where it comes from.
+    pub effective: Vec<EffectiveSetting>,
+}
+
+impl HeartbeatsConfig {
+    /// `A->B`.
+    pub fn id(&self) -> String {
+        format!("{}->{}", self.source, self.target.alias)
+    }
 }
 
 /// How connections of one side behave.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Findings, Report, Severity};
 use super::flows;
+use super::groups;
+use super::heartbeats;
 use super::keys::Places;
 use super::layers::{Layer, Setting};
 use super::lint;
@@ -185,6 +187,7 @@ fn replication(
         flows::check_cluster(file, alias, line, findings);
     }
     flows::check_names(file, &running, line, findings);
+    groups::check(file, &running, findings);
     let flows: Vec<FlowConfig> =
         running.iter().filter_map(|(source, target)| flows::flow(file, source, target)).collect();
     let clusters = flows
@@ -192,7 +195,8 @@ fn replication(
         .flat_map(|flow| [&flow.source, &flow.target])
         .map(|cluster| (cluster.alias.clone(), cluster.clone()))
         .collect();
-    Some(Replication { clusters, flows, process: process(file) })
+    let heartbeats = heartbeats::beating(file, aliases, input.clusters, used);
+    Some(Replication { clusters, flows, heartbeats, process: process(file) })
 }
 
 fn no_flow(input: Input<'_>, aliases: &[String], line: u32, findings: &mut Findings) {

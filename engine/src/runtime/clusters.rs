@@ -1,6 +1,7 @@
 //! From a flow's configuration to the clients and settings that its parts use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol_client::BrokerAddress;
 use protocol_client::client::{Client, ClientOptions};
@@ -9,7 +10,9 @@ use protocol_client::net::ConnectionOptions;
 use protocol_client::wire::fetch::Isolation;
 
 use super::clock::Clock;
-use crate::config::{ClusterConfig, ConnectionConfig, FlowConfig, IsolationLevel};
+use crate::config::{
+    ClusterConfig, ConnectionConfig, FlowConfig, HeartbeatsConfig, IsolationLevel,
+};
 use crate::flow::settings::ShardSettings;
 
 /// The clients of a flow, and how its data connections are opened.
@@ -25,12 +28,20 @@ pub(super) struct FlowClients {
 pub(super) fn clients(config: &FlowConfig) -> FlowClients {
     let source = &config.consumer.connection;
     let target = &config.producer.connection;
+    let own = |role: &str| format!("{}|{}|{role}", config.id(), config.connector);
+    let timeout = config.admin_timeout;
     FlowClients {
-        source: client(config, &config.source, source, "replication-source-admin"),
-        target: client(config, &config.target, target, "replication-target-admin"),
-        source_options: Arc::new(options(config, source, "replication-consumer")),
-        target_options: Arc::new(options(config, target, "replication-producer")),
+        source: client(&config.source, source, own("replication-source-admin"), timeout),
+        target: client(&config.target, target, own("replication-target-admin"), timeout),
+        source_options: Arc::new(options(source, own("replication-consumer"))),
+        target_options: Arc::new(options(target, own("replication-producer"))),
     }
+}
+
+/// A client for the cluster that heartbeats are written to.
+pub(super) fn heartbeats_client(config: &HeartbeatsConfig) -> Client {
+    let own = format!("{}|MirrorHeartbeatConnector|heartbeats-target-admin", config.id());
+    client(&config.target, &config.connection, own, config.admin_timeout)
 }
 
 /// The settings of each of the flow's shards.
@@ -68,10 +79,10 @@ pub(super) fn shard_settings(
 }
 
 fn client(
-    config: &FlowConfig,
     cluster: &ClusterConfig,
     connection: &ConnectionConfig,
-    role: &str,
+    own: String,
+    admin_timeout: Duration,
 ) -> Client {
     let bootstrap = cluster
         .bootstrap_servers
@@ -79,17 +90,16 @@ fn client(
         .map(|at| BrokerAddress { host: at.host.clone(), port: at.port });
     Client::new(ClientOptions {
         bootstrap: bootstrap.collect(),
-        connection: options(config, connection, role),
+        connection: options(connection, own),
         metadata_max_age: connection.metadata_max_age,
         backoff: Backoff { initial: connection.retry_backoff, max: connection.retry_backoff_max },
-        call_timeout: config.admin_timeout.min(std::time::Duration::from_secs(10)),
+        call_timeout: admin_timeout.min(Duration::from_secs(10)),
         ..ClientOptions::default()
     })
 }
 
 /// Connections name themselves as MirrorMaker 2's do, so that quotas and logs by client id go on working.
-fn options(config: &FlowConfig, connection: &ConnectionConfig, role: &str) -> ConnectionOptions {
-    let own = format!("{}|{}|{role}", config.id(), config.connector);
+fn options(connection: &ConnectionConfig, own: String) -> ConnectionOptions {
     let client_id = match &connection.client_id {
         Some(prefix) => format!("{prefix}|{own}"),
         None => own,
@@ -98,7 +108,7 @@ fn options(config: &FlowConfig, connection: &ConnectionConfig, role: &str) -> Co
         client_id,
         connect_timeout: connection.setup_timeout,
         // The broker's own timeout comes first, so that its answer is heard.
-        request_timeout: connection.request_timeout + std::time::Duration::from_secs(5),
+        request_timeout: connection.request_timeout + Duration::from_secs(5),
         send_buffer_bytes: connection.send_buffer_bytes.map(|bytes| bytes as usize),
         receive_buffer_bytes: connection.receive_buffer_bytes.map(|bytes| bytes as usize),
         ..ConnectionOptions::default()

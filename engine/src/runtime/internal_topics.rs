@@ -1,17 +1,25 @@
-//! The topics that hold the state of replication: found, or created where they are missing.
+//! The topics that hold the state of replication: found or created, and written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol_client::ClientError;
+use protocol_client::batch::{BatchBuilder, HEADER_BYTES};
 use protocol_client::client::{Client, NewTopic};
+use protocol_client::cluster::TopicPartition;
 use protocol_client::cluster::metadata::Topics as Asked;
 use protocol_client::wire::error_code::ErrorCode;
 
 /// How often the cluster is asked again until it shows what was just created.
 const LOOKS: u32 = 40;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes of one batch; far below what any topic takes.
+const BATCH_BYTES: usize = 256 << 10;
+/// Attempts to write one batch whose fate is unclear. What is repeated does no harm: the last of a key counts.
+const ATTEMPTS: u32 = 5;
 
 /// Creates a compacted topic if it is not there; answers how many partitions it has. -1 as the number of partitions or as
 /// the replication factor leaves it to the broker, and `cleanup.policy` is `compact` whatever `configs` says.
@@ -48,4 +56,42 @@ pub(super) async fn ensure_internal_topic(
         tokio::time::sleep(LOOK_PAUSE).await;
     }
     Err(ClientError::unknown(format!("topic {name}, although it was created")))
+}
+
+/// Appends records to one partition of a compacted topic, in as few batches as fit.
+pub(super) async fn append(
+    client: &Client,
+    partition: &TopicPartition,
+    records: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+    now_ms: i64,
+) -> Result<(), ClientError> {
+    let mut batch = BatchBuilder::new();
+    for (key, value) in records {
+        batch.push(Some(&key), value.as_deref(), &[], now_ms);
+        if batch.size_bytes() >= BATCH_BYTES {
+            append_batch(client, partition, std::mem::take(&mut batch)).await?;
+        }
+    }
+    match batch.record_count() {
+        0 => Ok(()),
+        _ => append_batch(client, partition, batch).await,
+    }
+}
+
+async fn append_batch(
+    client: &Client,
+    partition: &TopicPartition,
+    batch: BatchBuilder,
+) -> Result<(), ClientError> {
+    let batch = batch.build().map_err(|error| ClientError::invalid(error.to_string()))?;
+    let header = *batch.bytes.first_chunk::<HEADER_BYTES>().expect("a batch has a header");
+    let payload: Bytes = batch.bytes.slice(HEADER_BYTES..);
+    let mut attempt = 1;
+    loop {
+        match client.produce(partition, header, payload.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if attempt < ATTEMPTS && error.retryable() => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod clock;
 mod clusters;
 mod flow_task;
+mod heartbeats_task;
 mod internal_topics;
 mod placement;
 mod shard_task;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::flow_task::{self, FlowSetup};
+use super::heartbeats_task;
 use super::shard_task::Command;
 use super::threads::Threads;
 use crate::config::Replication;
@@ -70,6 +71,10 @@ impl Engine {
                 let _ = end.send(stored);
             });
             flows.push(FlowHandle { name, shards, ended });
+        }
+        for pair in replication.heartbeats {
+            let stopped = stopped.clone();
+            control.spawn_on(0, move || heartbeats_task::run(pair, clock, stopped));
         }
         Ok(Self { flows, failures, stop, _control: control, _data: data })
     }

@@ -6,10 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol_client::ClientError;
 use protocol_client::error::Fault;
+use protocol_client::wire::error_code::ErrorCode;
 use tracing::{debug, error, info, warn};
 
 use crate::flow::event::{Failure, Happening, LaneId, NodeId, Report};
 use crate::model::Side;
+
+/// What to say of a request that failed: if an ACL is missing, which one.
+pub(super) fn refusal(error: &ClientError, operation: &str, resource: &str) -> String {
+    match error.code().is_some_and(ErrorCode::is_authorization) {
+        true => format!("{error}; the ACL to add for kmirror's user: {operation} on {resource}"),
+        false => error.to_string(),
+    }
+}
 
 /// Distinct troubles that are remembered; a cluster that finds more words than this repeats itself.
 const MAX_TROUBLES: usize = 64;

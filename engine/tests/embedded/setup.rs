@@ -49,6 +49,8 @@ impl Clusters {
              target.bootstrap.servers = {}\n\
              source->target.enabled = true\n\
              replication.factor = 1\n\
+             heartbeats.topic.replication.factor = 1\n\
+             checkpoints.topic.replication.factor = 1\n\
              refresh.topics.interval.seconds = 1\n\
              target.offset.storage.replication.factor = 1\n\
              target.offset.flush.interval.ms = 200\n\
@@ -144,6 +146,15 @@ pub(crate) async fn until(engine: &Engine, what: &str, holds: impl Fn(&[Progress
             return;
         }
         assert!(now() < deadline, "waited in vain for {what}: {all:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits for something that the clusters must show.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = now() + PATIENCE;
+    while !holds() {
+        assert!(now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -107,6 +107,11 @@ impl ErrorCode {
         if self.is_ok() { Ok(()) } else { Err(self) }
     }
 
+    /// Whether the user lacks an ACL: on a topic, a group, the cluster or a transactional id.
+    pub fn is_authorization(self) -> bool {
+        matches!(self.0, 29 | 30 | 31 | 53)
+    }
+
     /// Kafka's name of the code.
     pub fn name(self) -> &'static str {
         row(self).map_or("UNKNOWN_CODE", |row| row.1)

@@ -6,12 +6,7 @@ const FILE: Places = Places::FILE;
 const FLOW_ONLY: Places = Places::FLOW;
 const FLOW: Places = Places::FILE.and(Places::FLOW);
 
-const NO_CHECKPOINTS: &str =
-    "no checkpoints are written yet and consumer groups are not translated";
-const NO_GROUPS: &str = "consumer groups are not mirrored yet";
 const NO_ACLS: &str = "ACLs are not mirrored yet";
-const NO_HEARTBEATS: &str =
-    "no heartbeats are written yet; those of other replicators are replicated";
 const NO_SYNCS: &str = "no offset-syncs are written yet";
 const CONFIGS_ONCE: &str =
     "configs are copied when a topic is created, later changes on the source are not followed yet";
@@ -134,6 +129,92 @@ pub(super) const KEYS: &[Key] = &[
         "60000",
         "How long an administrative step (describing, creating topics) may take",
     ),
+    Key::honored(
+        "groups",
+        FLOW,
+        Kind::Patterns,
+        ".*",
+        "The consumer groups whose positions are translated: Java regular expressions, each for a whole id",
+    ),
+    Key::honored(
+        "groups.exclude",
+        FLOW,
+        Kind::Patterns,
+        "console-consumer-.*, connect-.*, __.*",
+        "The groups to leave out; beats `groups`",
+    )
+    .also(&["groups.blacklist"]),
+    Key::honored(
+        "refresh.groups.enabled",
+        FLOW,
+        Kind::Bool,
+        "true",
+        "Whether new groups are looked for while running",
+    ),
+    Key::honored(
+        "refresh.groups.interval.seconds",
+        FLOW,
+        POSITIVE,
+        "600",
+        "How often new groups are looked for",
+    ),
+    Key::honored(
+        "emit.checkpoints.enabled",
+        FLOW,
+        Kind::Bool,
+        "true",
+        "Whether positions of groups are translated and written to the checkpoints topic of the target",
+    ),
+    Key::honored(
+        "emit.checkpoints.interval.seconds",
+        FLOW,
+        POSITIVE,
+        "60",
+        "How often positions of groups are translated",
+    ),
+    Key::honored(
+        "checkpoints.topic.replication.factor",
+        FLOW,
+        REPLICATION,
+        "3",
+        "The replication factor of the checkpoints topic, if it has to be created; -1 leaves it to the broker",
+    ),
+    Key::honored(
+        "sync.group.offsets.enabled",
+        FLOW,
+        Kind::Bool,
+        "false",
+        "Whether translated positions are committed to the groups of the target that have no members; needs checkpoints",
+    ),
+    Key::honored(
+        "sync.group.offsets.interval.seconds",
+        FLOW,
+        POSITIVE,
+        "60",
+        "How often they are committed",
+    ),
+    Key::honored(
+        "emit.heartbeats.enabled",
+        FLOW,
+        Kind::Bool,
+        "true",
+        "Whether heartbeats of the pair are written to the target. As in MirrorMaker 2 this holds for flows that do not \
+         run, too: those of `B->A` come back to B with the flow `A->B`",
+    ),
+    Key::honored(
+        "emit.heartbeats.interval.seconds",
+        FLOW,
+        POSITIVE,
+        "1",
+        "How often a heartbeat is written",
+    ),
+    Key::honored(
+        "heartbeats.topic.replication.factor",
+        FLOW,
+        REPLICATION,
+        "3",
+        "The replication factor of the heartbeats topic, if it has to be created; -1 leaves it to the broker",
+    ),
     // Understood, not acted upon.
     Key::ignored("sync.topic.configs.enabled", FLOW, Kind::Bool, CONFIGS_ONCE).agreeing(&["false"]),
     Key::ignored("sync.topic.configs.interval.seconds", FLOW, Kind::Text, CONFIGS_ONCE),
@@ -145,18 +226,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::ignored("sync.topic.acls.enabled", FLOW, Kind::Bool, NO_ACLS).agreeing(&["false"]),
     Key::ignored("sync.topic.acls.interval.seconds", FLOW, Kind::Text, NO_ACLS),
-    Key::ignored("groups", FLOW, Kind::Text, NO_GROUPS).agreeing(&[""]),
-    Key::ignored("groups.exclude", FLOW, Kind::Text, NO_GROUPS).also(&["groups.blacklist"]),
-    Key::ignored("refresh.groups.enabled", FLOW, Kind::Bool, NO_GROUPS).agreeing(&["false"]),
-    Key::ignored("refresh.groups.interval.seconds", FLOW, Kind::Text, NO_GROUPS),
-    Key::ignored("sync.group.offsets.enabled", FLOW, Kind::Bool, NO_GROUPS).agreeing(&["false"]),
-    Key::ignored("sync.group.offsets.interval.seconds", FLOW, Kind::Text, NO_GROUPS),
-    Key::ignored("emit.checkpoints.enabled", FLOW, Kind::Bool, NO_CHECKPOINTS).agreeing(&["false"]),
-    Key::ignored("emit.checkpoints.interval.seconds", FLOW, Kind::Text, NO_CHECKPOINTS),
-    Key::ignored("checkpoints.topic.replication.factor", FLOW, REPLICATION, NO_CHECKPOINTS),
-    Key::ignored("emit.heartbeats.enabled", FLOW, Kind::Bool, NO_HEARTBEATS).agreeing(&["false"]),
-    Key::ignored("emit.heartbeats.interval.seconds", FLOW, Kind::Text, NO_HEARTBEATS),
-    Key::ignored("heartbeats.topic.replication.factor", FLOW, REPLICATION, NO_HEARTBEATS),
     Key::ignored("emit.offset-syncs.enabled", FLOW, Kind::Bool, NO_SYNCS).agreeing(&["false"]),
     Key::ignored("offset.lag.max", FLOW, COUNT, NO_SYNCS),
     Key::ignored(

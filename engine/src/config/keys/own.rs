@@ -45,4 +45,12 @@ pub(super) const KEYS: &[Key] = &[
         "What happens when the end of a target partition is missing or is not what was written there (unclean election, \
          topic made anew): report it and stop the partition, or report it and go on, with repeats rather than losses",
     ),
+    Key::honored(
+        "kmirror.groups.follow.rewinds",
+        FLOW,
+        Kind::Bool,
+        "false",
+        "Whether a group of the target is set back when its group at the source is set back; \
+         otherwise committed positions only move forward",
+    ),
 ];

@@ -49,6 +49,14 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "Any topic config for that topic, if it has to be created",
     ),
+    Key::honored(
+        "group.id",
+        CLUSTER,
+        Kind::Name,
+        "",
+        "The group of the Connect workers that replicated into the cluster until now, by default `SOURCE-mm2`: \
+         while it has members, kmirror does not start",
+    ),
     Key::ignored(
         "exactly.once.source.support",
         CLUSTER,
@@ -61,7 +69,6 @@ pub(super) const KEYS: &[Key] = &[
     "offset.flush.timeout.ms", CLUSTER, COUNT, "storing positions never holds records up"),
     Key::ignored("config.storage.*", STORAGE, Kind::Text, NO_CONFIG_TOPIC),
     Key::ignored("status.storage.*", STORAGE, Kind::Text, NO_STATUS_TOPIC),
-    Key::ignored("group.id", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("session.timeout.ms", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("heartbeat.interval.ms", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("rebalance.timeout.ms", CLUSTER, Kind::Text, NO_WORKERS),
