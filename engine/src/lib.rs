@@ -2,6 +2,7 @@
 //!
 //! - [`config`], [`policy`], [`discovery`]: what shall be replicated, under which names. Pure.
 //! - [`flow`]: the data plane as machines. Pure.
+//! - [`index`]: which offset of the target is which of the source. Pure.
 //! - [`records`], [`positions`]: MirrorMaker 2's own records, and where replication stands.
 //! - [`runtime`]: threads, connections and timers that carry all of it out.
 
@@ -9,6 +10,7 @@ pub mod config;
 pub mod discovery;
 pub mod error;
 pub mod flow;
+pub mod index;
 pub mod model;
 pub mod policy;
 pub mod positions;
