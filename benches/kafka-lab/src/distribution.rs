@@ -18,9 +18,11 @@ const KEEP_ENV: &str = "KMIRROR_LAB_KEEP";
 const HELPERS: &[(&str, &str)] = &[
     ("Command.java", include_str!("../java/lab/Command.java")),
     ("Compare.java", include_str!("../java/lab/Compare.java")),
+    ("Groups.java", include_str!("../java/lab/Groups.java")),
     ("Leash.java", include_str!("../java/lab/Leash.java")),
     ("Peer.java", include_str!("../java/lab/Peer.java")),
     ("Produce.java", include_str!("../java/lab/Produce.java")),
+    ("Side.java", include_str!("../java/lab/Side.java")),
     ("Topics.java", include_str!("../java/lab/Topics.java")),
 ];
 

@@ -132,6 +132,15 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
+impl Isolation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReadCommitted => "read_committed",
+            Self::ReadUncommitted => "read_uncommitted",
+        }
+    }
+}
+
 /// A topic and its mirror, record by record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
@@ -147,6 +156,8 @@ pub struct Comparison {
     pub repeated: u64,
     /// The first place where the two differ; empty when they are equal, order included.
     pub first_difference: String,
+    /// The same with those records of the target left out that the source never had.
+    pub first_difference_in_ours: String,
 }
 
 impl Comparison {
@@ -158,6 +169,7 @@ impl Comparison {
             extra: number(fields, "extra")?,
             repeated: number(fields, "repeated")?,
             first_difference: text(fields, "first_difference")?,
+            first_difference_in_ours: text(fields, "first_difference_in_ours")?,
         })
     }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
 
 use crate::distribution::{Distribution, Version, lab_dir};
-use crate::load::{Comparison, Isolation, Load, Produced};
+use crate::load::{Load, Produced};
 use crate::settings;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
@@ -180,36 +180,17 @@ impl Peer {
     pub fn produce_beside(&self, bootstrap: &str, load: &Load) -> Result<Pending> {
         let mut fields = load.fields();
         fields.push(("bootstrap".to_owned(), bootstrap.to_owned()));
-        Ok(Pending(self.send("produce", &fields)?))
+        let (id, answer) = self.send("produce", &fields)?;
+        Ok(Pending { id, answer })
     }
 
-    /// Compares `source.1` on the cluster `source.0` with its mirror `target.1` on `target.0`. Waits up to
-    /// `patience` for the target to appear and to hold as many records as the source.
+    /// Ends a load before all its records are sent, and waits until those that are sent are settled.
     ///
     /// # Errors
-    /// A topic cannot be read to its end. That the two differ is an answer, not an error.
-    pub fn compare(
-        &self,
-        source: (&str, &str),
-        target: (&str, &str),
-        isolation: Isolation,
-        patience: Duration,
-    ) -> Result<Comparison> {
-        let isolation = match isolation {
-            Isolation::ReadCommitted => "read_committed",
-            Isolation::ReadUncommitted => "read_uncommitted",
-        };
-        let wait_ms = patience.as_millis().to_string();
-        let fields = [
-            ("source", source.0),
-            ("source_topic", source.1),
-            ("target", target.0),
-            ("target_topic", target.1),
-            ("isolation", isolation),
-            ("wait_ms", &wait_ms),
-        ];
-        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Comparison::parse(&self.call("compare", fields.to_vec())?)
+    /// As [`Peer::produce`].
+    pub fn stop(&self, load: Pending) -> Result<Produced> {
+        self.call("stop", vec![("load".to_owned(), load.id.to_string())])?;
+        load.wait()
     }
 
     fn configure(
@@ -226,17 +207,22 @@ impl Peer {
         self.call("configure", fields).map(drop)
     }
 
-    fn call_with(&self, name: &str, bootstrap: &str, fields: &[(&str, &str)]) -> Result<Fields> {
+    pub(crate) fn call_with(
+        &self,
+        name: &str,
+        bootstrap: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Fields> {
         let mut all = vec![("bootstrap".to_owned(), bootstrap.to_owned())];
         all.extend(fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         self.call(name, all)
     }
 
-    fn call(&self, name: &str, fields: Vec<(String, String)>) -> Result<Fields> {
-        receive(&self.send(name, &fields)?)
+    pub(crate) fn call(&self, name: &str, fields: Vec<(String, String)>) -> Result<Fields> {
+        receive(&self.send(name, &fields)?.1)
     }
 
-    fn send(&self, name: &str, fields: &[(String, String)]) -> Result<Receiver<Answer>> {
+    fn send(&self, name: &str, fields: &[(String, String)]) -> Result<(u64, Receiver<Answer>)> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut line = format!("{id}\t{name}");
         for (key, value) in fields {
@@ -249,7 +235,7 @@ impl Peer {
         let mut input = held(&self.input);
         let input = input.as_mut().context("the peer's input is open while it lives")?;
         input.write_all(line.as_bytes()).context("the Java peer has ended")?;
-        Ok(receiver)
+        Ok((id, receiver))
     }
 }
 
@@ -264,7 +250,10 @@ impl Drop for Peer {
 
 /// A load that is being produced.
 #[derive(Debug)]
-pub struct Pending(Receiver<Answer>);
+pub struct Pending {
+    id: u64,
+    answer: Receiver<Answer>,
+}
 
 impl Pending {
     /// Waits for the end of the load.
@@ -272,7 +261,7 @@ impl Pending {
     /// # Errors
     /// As [`Peer::produce`].
     pub fn wait(self) -> Result<Produced> {
-        Produced::parse(&receive(&self.0)?)
+        Produced::parse(&receive(&self.answer)?)
     }
 }
 

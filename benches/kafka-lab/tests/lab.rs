@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use kafka_lab::{ClusterBuilder, Isolation, KafkaCluster, Load, Peer, Shape, Version, available};
+use kafka_lab::{
+    ClusterBuilder, Isolation, KafkaCluster, Load, Mirrored, Peer, Shape, Version, available,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,68 @@ fn aborted_transactions_are_not_part_of_the_source() -> Result<()> {
     let itself = (bootstrap.as_str(), "t");
     let seen = peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
     assert_eq!((seen.source_records, seen.target_records, seen.extra), (60, 90, 30), "{seen:?}");
+    assert_eq!(seen.first_difference_in_ours, "");
+
+    // Records 5 to 9 of a partition were aborted, as offset 5 is the marker of the first five.
+    let isolation = Isolation::ReadCommitted;
+    let pair = Mirrored { source: itself, isolation, target: itself, target_isolation: isolation };
+    let next = peer.next_records(&pair, &[(0, 3), (0, 7), (1, 1000)], PATIENCE)?;
+    let end = peer.end_offsets(&bootstrap, "t")?[&1];
+    assert_eq!(next, [((0, 3), 3..=3), ((0, 7), 5..=12), ((1, 1000), end - 1..=end)].into());
+    Ok(())
+}
+
+#[test]
+fn compacted_topics_are_judged_by_their_keys() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let cluster = ClusterBuilder::new(Version::V4_3_1).start()?;
+    let peer = Peer::start()?;
+    let bootstrap = cluster.bootstrap();
+    let load = Load { keys: 50, first_timestamp_ms: 1_700_000_000_000, ..Load::of("t") };
+    for topic in ["t", "same", "newer"] {
+        peer.create_topic(&bootstrap, topic, 2, &[("cleanup.policy", "compact")])?;
+        peer.produce(&bootstrap, &Load { topic: topic.to_owned(), ..load.clone() })?;
+    }
+    // The second hundred comes again, with other values: older than what is there.
+    let again = Load { topic: "newer".to_owned(), records: 200, seed: 2, ..load.clone() };
+    peer.produce(&bootstrap, &again)?.assert_complete();
+    let isolation = Isolation::ReadCommitted;
+    let compare = |topic| {
+        let (source, target) = ((bootstrap.as_str(), "t"), (bootstrap.as_str(), topic));
+        let pair = Mirrored { source, isolation, target, target_isolation: isolation };
+        peer.compare_compacted(&pair, Duration::from_secs(3))
+    };
+    assert_eq!(compare("same")?, "");
+    let difference = compare("newer")?;
+    assert!(difference.contains("comes after"), "{difference}");
+    Ok(())
+}
+
+#[test]
+fn groups_are_moved_and_loads_are_stopped() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let cluster = ClusterBuilder::new(Version::V4_3_1).start()?;
+    let peer = Peer::start()?;
+    let bootstrap = cluster.bootstrap();
+    peer.create_topic(&bootstrap, "t", 2, &[])?;
+    let endless = Load { records: u64::MAX / 2, rate: 500, ..Load::of("t") };
+    let load = peer.produce_beside(&bootstrap, &endless)?;
+    while peer.end_offsets(&bootstrap, "t")?.values().sum::<u64>() < 100 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let produced = peer.stop(load)?;
+    produced.assert_complete();
+    let ends = peer.end_offsets(&bootstrap, "t")?;
+    assert_eq!(ends.values().sum::<u64>(), produced.acknowledged);
+
+    let positions = |offset| [(("t".to_owned(), 0), offset), (("t".to_owned(), 1), 0)].into();
+    let groups = [("one".to_owned(), positions(7)), ("two".to_owned(), positions(9))].into();
+    peer.commit(&bootstrap, &groups)?;
+    assert_eq!(peer.committed(&bootstrap, &["one", "two"])?, groups);
     Ok(())
 }
 

@@ -1,22 +1,14 @@
 package lab;
 
 import java.nio.ByteBuffer;
-import java.security.MessageDigest;
-import java.time.Duration;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
-import org.apache.kafka.clients.consumer.ConsumerRecord;
-import org.apache.kafka.clients.consumer.KafkaConsumer;
-import org.apache.kafka.common.PartitionInfo;
-import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.header.Header;
-import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import lab.Side.Seen;
 
 /**
  * Reads a topic on the source and its mirror on the target to the end and compares them partition by
@@ -33,36 +25,164 @@ final class Compare {
     }
 
     Map<String, Object> run() throws Exception {
-        try (Side source = new Side("source", command.text("isolation", "read_committed"));
-             Side target = new Side("target", "read_uncommitted")) {
-            source.attach();
-            source.readToEnd();
-            while (true) {
-                target.attach();
-                target.readToEnd();
-                boolean late = System.nanoTime() > deadlineNanos;
-                if (late || !target.seen.isEmpty() && target.count() >= source.count()) {
-                    Balance balance = new Balance(source, target);
-                    if (late || balance.missing == 0) {
-                        return verdict(source, target, balance);
-                    }
+        try (Side source = source(); Side target = target()) {
+            Balance balance = caughtUp(source, target);
+            String difference = "";
+            String inOurs = "";
+            for (int partition = 0; partition < partitions(source, target); partition++) {
+                List<Seen> wanted = source.of(partition);
+                List<Seen> found = target.of(partition);
+                if (difference.isEmpty()) {
+                    difference = firstDifference(partition, source, wanted, target, found);
                 }
-                TimeUnit.MILLISECONDS.sleep(100);
+                if (inOurs.isEmpty()) {
+                    inOurs = firstDifference(partition, source, wanted, target,
+                        withoutExtra(wanted, found));
+                }
             }
+            return new TreeMap<>(Map.of("source_records", source.count(), "target_records",
+                target.count(), "missing", balance.missing, "extra", balance.extra, "repeated",
+                balance.repeated, "first_difference", difference, "first_difference_in_ours",
+                inOurs));
         }
     }
 
-    private static Map<String, Object> verdict(Side source, Side target, Balance balance) {
-        String difference = "";
-        for (int partition = 0; partition < partitions(source, target); partition++) {
-            if (difference.isEmpty()) {
-                difference = firstDifference(partition, source, source.of(partition), target,
-                    target.of(partition));
+    /**
+     * For each position {@code partition:offset} of the source the first and the last position of the
+     * target from which a reader goes on with exactly the record that comes next at the source.
+     */
+    Map<String, Object> runNextRecords() throws Exception {
+        try (Side source = source(); Side target = target()) {
+            caughtUp(source, target);
+            Map<Integer, List<Seen>> ours = new HashMap<>();
+            for (int partition = 0; partition < partitions(source, target); partition++) {
+                List<Seen> wanted = source.of(partition);
+                List<Seen> found = withoutExtra(wanted, target.of(partition));
+                String difference = firstDifference(partition, source, wanted, target, found);
+                if (!difference.isEmpty()) {
+                    throw new IllegalStateException(difference);
+                }
+                ours.put(partition, found);
+            }
+            Map<String, Object> answer = new TreeMap<>();
+            for (String asked : command.text("positions").split(",")) {
+                int partition = Integer.parseInt(asked.substring(0, asked.indexOf(':')));
+                long position = Long.parseLong(asked.substring(asked.indexOf(':') + 1));
+                List<Seen> there = ours.get(partition);
+                int next = firstFrom(source.of(partition), position);
+                long first = next == 0 ? 0 : there.get(next - 1).offset + 1;
+                long last = next < there.size() ? there.get(next).offset : target.end(partition);
+                answer.put(asked, first + "-" + last);
+            }
+            return answer;
+        }
+    }
+
+    /**
+     * Compares topics that either cleaner may have been at. The timestamps of the load number its records:
+     * they grow in each partition as long as nothing came back and nothing came twice, and the newest
+     * record of every key is the same on both sides.
+     */
+    Map<String, Object> runCompacted() throws Exception {
+        while (true) {
+            try (Side source = source(); Side target = target()) {
+                source.attach();
+                source.readToEnd();
+                target.attach();
+                target.readToEnd();
+                String difference = "";
+                for (int partition = 0; partition < partitions(source, target); partition++) {
+                    if (difference.isEmpty()) {
+                        difference = differenceInCompacted(partition, source, target);
+                    }
+                }
+                if (difference.isEmpty() || System.nanoTime() > deadlineNanos) {
+                    return new TreeMap<>(Map.of("source_records", source.count(),
+                        "target_records", target.count(), "difference", difference));
+                }
+            }
+            TimeUnit.MILLISECONDS.sleep(300);
+        }
+    }
+
+    private static String differenceInCompacted(int partition, Side source, Side target) {
+        for (Side side : List.of(source, target)) {
+            Seen before = null;
+            for (Seen seen : side.of(partition)) {
+                if (before != null && seen.timestamp <= before.timestamp) {
+                    return side.topic + " partition " + partition + ": offset " + seen.offset
+                        + " with timestamp " + seen.timestamp + " comes after offset "
+                        + before.offset + " with timestamp " + before.timestamp;
+                }
+                before = seen;
             }
         }
-        return new TreeMap<>(Map.of("source_records", source.count(), "target_records",
-            target.count(), "missing", balance.missing, "extra", balance.extra, "repeated",
-            balance.repeated, "first_difference", difference));
+        Map<ByteBuffer, Seen> wanted = newestOfKeys(source.of(partition));
+        Map<ByteBuffer, Seen> found = newestOfKeys(target.of(partition));
+        for (Map.Entry<ByteBuffer, Seen> entry : wanted.entrySet()) {
+            Seen there = found.remove(entry.getKey());
+            if (there == null || !there.digest.equals(entry.getValue().digest)) {
+                return source.topic + " partition " + partition + ": the newest record of a key is "
+                    + entry.getValue().offset + " at the source, at the target "
+                    + (there == null ? "none" : there.offset);
+            }
+        }
+        return found.isEmpty() ? "" : target.topic + " partition " + partition + " has "
+            + found.size() + " keys that the source has not";
+    }
+
+    /** A key whose newest record deletes it counts as absent: cleaners remove such records in time. */
+    private static Map<ByteBuffer, Seen> newestOfKeys(List<Seen> records) {
+        Map<ByteBuffer, Seen> newest = new HashMap<>();
+        records.forEach(seen -> newest.put(seen.key, seen));
+        newest.values().removeIf(seen -> seen.deletes);
+        return newest;
+    }
+
+    private Side source() {
+        return new Side(command, "source", command.text("isolation", "read_committed"));
+    }
+
+    private Side target() {
+        return new Side(command, "target", command.text("target_isolation", "read_uncommitted"));
+    }
+
+    /** Waits until the target lacks nothing or the time is over. */
+    private Balance caughtUp(Side source, Side target) throws Exception {
+        source.attach();
+        source.readToEnd();
+        while (true) {
+            target.attach();
+            target.readToEnd();
+            boolean late = System.nanoTime() > deadlineNanos;
+            if (late || !target.seen.isEmpty() && target.count() >= source.count()) {
+                Balance balance = new Balance(source, target);
+                if (late || balance.missing == 0) {
+                    return balance;
+                }
+            }
+            TimeUnit.MILLISECONDS.sleep(100);
+        }
+    }
+
+    private static int firstFrom(List<Seen> records, long position) {
+        int low = 0;
+        int high = records.size();
+        while (low < high) {
+            int middle = (low + high) / 2;
+            if (records.get(middle).offset < position) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        return low;
+    }
+
+    private static List<Seen> withoutExtra(List<Seen> wanted, List<Seen> found) {
+        Set<ByteBuffer> known = new HashSet<>();
+        wanted.forEach(seen -> known.add(seen.digest));
+        return found.stream().filter(seen -> known.contains(seen.digest)).toList();
     }
 
     private static int partitions(Side source, Side target) {
@@ -106,121 +226,6 @@ final class Compare {
                 }
                 missing += left.values().stream().filter(n -> n > 0).mapToInt(n -> n).sum();
             }
-        }
-    }
-
-    /** Where a record stood, and a digest of all that must survive. */
-    private static final class Seen {
-        final long offset;
-        final ByteBuffer digest;
-
-        Seen(ConsumerRecord<byte[], byte[]> record) throws Exception {
-            offset = record.offset();
-            MessageDigest sha = MessageDigest.getInstance("SHA-256");
-            put(sha, record.key());
-            put(sha, record.value());
-            put(sha, ByteBuffer.allocate(8).putLong(record.timestamp()).array());
-            for (Header header : record.headers()) {
-                put(sha, header.key().getBytes(java.nio.charset.StandardCharsets.UTF_8));
-                put(sha, header.value());
-            }
-            digest = ByteBuffer.wrap(Arrays.copyOf(sha.digest(), 16));
-        }
-
-        private static void put(MessageDigest sha, byte[] bytes) {
-            int length = bytes == null ? -1 : bytes.length;
-            sha.update(ByteBuffer.allocate(4).putInt(0, length));
-            if (bytes != null) {
-                sha.update(bytes);
-            }
-        }
-    }
-
-    /** A topic on one cluster, and what was read of it. */
-    private final class Side implements AutoCloseable {
-        final Map<Integer, List<Seen>> seen = new TreeMap<>();
-        private final KafkaConsumer<byte[], byte[]> consumer;
-        private final String topic;
-
-        Side(String side, String isolation) {
-            topic = command.text(side + "_topic");
-            Properties settings = new Properties();
-            settings.put("isolation.level", isolation);
-            settings.put("auto.offset.reset", "earliest");
-            settings.put("enable.auto.commit", "false");
-            settings.put("allow.auto.create.topics", "false");
-            settings.put("metadata.max.age.ms", "500");
-            settings.put("max.poll.records", "10000");
-            settings.putAll(command.client(side));
-            consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(),
-                new ByteArrayDeserializer());
-        }
-
-        /** Takes in partitions that appeared since; positions of the others stay. */
-        void attach() {
-            List<PartitionInfo> known = consumer.listTopics(Duration.ofSeconds(20)).get(topic);
-            if (known == null) {
-                return;
-            }
-            List<TopicPartition> partitions = new ArrayList<>();
-            for (PartitionInfo info : known) {
-                partitions.add(new TopicPartition(topic, info.partition()));
-                seen.computeIfAbsent(info.partition(), partition -> new ArrayList<>());
-            }
-            consumer.assign(partitions);
-        }
-
-        void readToEnd() throws Exception {
-            Map<TopicPartition, Long> ends =
-                consumer.endOffsets(consumer.assignment(), Duration.ofSeconds(20));
-            while (!reached(ends)) {
-                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(
-                    Duration.ofMillis(200))) {
-                    seen.get(record.partition()).add(new Seen(record));
-                }
-                if (System.nanoTime() > deadlineNanos) {
-                    throw new IllegalStateException("no end of " + topic + " within the time");
-                }
-            }
-        }
-
-        private boolean reached(Map<TopicPartition, Long> ends) {
-            return ends.entrySet().stream()
-                .allMatch(end -> consumer.position(end.getKey()) >= end.getValue());
-        }
-
-        List<Seen> of(int partition) {
-            return seen.getOrDefault(partition, List.of());
-        }
-
-        long count() {
-            return seen.values().stream().mapToLong(List::size).sum();
-        }
-
-        String describe(int partition, List<Seen> records, int at) {
-            if (at >= records.size()) {
-                return "ends";
-            }
-            TopicPartition place = new TopicPartition(topic, partition);
-            consumer.assign(List.of(place));
-            consumer.seek(place, records.get(at).offset);
-            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(5))) {
-                return "offset " + record.offset() + " timestamp " + record.timestamp() + " key "
-                    + shown(record.key()) + " value " + shown(record.value()) + " headers "
-                    + record.headers();
-            }
-            return "offset " + records.get(at).offset;
-        }
-
-        private String shown(byte[] bytes) {
-            return bytes == null ? "null" : "'"
-                + new String(bytes, 0, Math.min(bytes.length, 40),
-                    java.nio.charset.StandardCharsets.UTF_8) + "'";
-        }
-
-        @Override
-        public void close() {
-            consumer.close();
         }
     }
 }

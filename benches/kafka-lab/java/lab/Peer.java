@@ -5,6 +5,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
@@ -13,6 +14,7 @@ import java.util.concurrent.Executors;
  * answer per line of standard output, commands side by side. Ends with its standard input.
  */
 public final class Peer {
+    private final Map<String, Produce> loads = new ConcurrentHashMap<>();
     private final PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
 
     public static void main(String[] args) throws Exception {
@@ -53,12 +55,28 @@ public final class Peer {
         return String.valueOf(value).replaceAll("[\t\r\n]", " ");
     }
 
-    private static Map<String, Object> run(Command command) throws Exception {
+    private Map<String, Object> run(Command command) throws Exception {
         switch (command.name) {
             case "produce":
-                return new Produce(command).run();
+                Produce load = loads.computeIfAbsent(command.id, id -> new Produce(command));
+                return load.run();
+            case "stop":
+                // Its load may have ended by itself: that is no error.
+                Produce running = loads.get(command.text("load"));
+                if (running != null) {
+                    running.stop();
+                }
+                return Map.of();
             case "compare":
                 return new Compare(command).run();
+            case "compare-compacted":
+                return new Compare(command).runCompacted();
+            case "next-records":
+                return new Compare(command).runNextRecords();
+            case "commit":
+            case "committed":
+            case "translated":
+                return Groups.run(command);
             default:
                 return Topics.run(command);
         }

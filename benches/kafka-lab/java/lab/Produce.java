@@ -29,6 +29,7 @@ final class Produce {
     private final int keys;
     private final int valueBytes;
     private final long firstTimestampMs;
+    private volatile boolean stopped;
 
     Produce(Command command) {
         this.command = command;
@@ -50,20 +51,29 @@ final class Produce {
             int partitions = producer.partitionsFor(topic).size();
             long rate = command.number("rate", 0);
             long start = System.nanoTime();
-            for (long i = 0; i < records; i++) {
+            long i = 0;
+            for (; i < records && !stopped; i++) {
                 if (perTransaction > 0 && i % perTransaction == 0) {
                     producer.beginTransaction();
                 }
                 pace(start, rate, i);
                 send(producer, record(i, partitions));
-                if (perTransaction > 0 && ((i + 1) % perTransaction == 0 || i + 1 == records)) {
+                if (perTransaction > 0 && (i + 1) % perTransaction == 0) {
                     end(producer, i / perTransaction);
                 }
+            }
+            if (perTransaction > 0 && i % perTransaction != 0) {
+                end(producer, i / perTransaction);
             }
             producer.flush();
         }
         return new TreeMap<>(Map.of("acknowledged", acknowledged.get(), "failed", failed.get(),
             "first_error", firstError.get()));
+    }
+
+    /** What was sent is still brought to its end. */
+    void stop() {
+        stopped = true;
     }
 
     private KafkaProducer<byte[], byte[]> producer(boolean transactional) {
