@@ -4,11 +4,15 @@
 //! `SEED=… cargo test -p engine --test sim one_seed -- --nocapture` shows that run step by step.
 
 mod checker;
+mod instance;
 mod rig;
 mod scenarios;
 mod translate;
+mod trouble;
+mod truth;
 mod workload;
 mod world;
+mod writers;
 
 use world::World;
 
@@ -33,11 +37,10 @@ fn run_seeds(parity: u64) {
     for seed in (first + parity..=first + count).step_by(2) {
         println!("SEED={seed}");
         let mut world = World::new(seed, false);
-        world.run();
-        println!("{} steps", world.steps());
-        if let Err(why) = checker::check(&world) {
+        if let Err(why) = world.run().and_then(|()| checker::check(&world)) {
             panic!("SEED={seed}: {why}");
         }
+        println!("{} steps", world.steps());
     }
 }
 
@@ -49,8 +52,7 @@ fn one_seed() {
         return;
     };
     let mut world = World::new(seed, true);
-    world.run();
-    checker::check(&world).unwrap();
+    world.run().and_then(|()| checker::check(&world)).unwrap();
 }
 
 /// Equal seeds give equal runs.
@@ -58,7 +60,7 @@ fn one_seed() {
 fn a_seed_decides_everything() {
     let trace = |seed| {
         let mut world = World::new(seed, false);
-        world.run();
+        world.run().unwrap();
         (world.steps(), world.all_records())
     };
     assert_eq!(trace(11), trace(11));

@@ -1,104 +1,113 @@
-//! The world of one run: two clusters, one shard, the network between them, and what goes wrong.
+//! The world of one run: two clusters, the instances of kmirror between them, the network, and time.
+//!
+//! Here are time and the network; `instance` is what a process does beside its shard, `writers` write to both clusters,
+//! `trouble` is what goes wrong, `truth` what must hold.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use embedded_broker::core::faults::{Fault, FaultAction};
+use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
 use embedded_broker::{BrokerOptions, Record};
-use engine::flow::event::{
-    Effect, Event, LaneId, LogRange, NodeId, PartitionKey, PartitionSpec, Start,
-};
-use engine::flow::settings::{BatchMode, ShardSettings, TargetLimits};
-use engine::flow::shard::Shard;
-use engine::model::{Moment, Side, TopicPartition};
-use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{
-    ApiKey, MetadataRequest, ProduceRequest, RequestKind, ResponseKind,
-};
-use protocol_client::cluster::ClusterView;
-use protocol_client::cluster::metadata::Topics;
-use protocol_client::wire::error_code::ErrorCode;
-use protocol_client::wire::fetch::RawFetch;
+use engine::flow::event::{Event, LaneId, NodeId};
+use engine::flow::settings::{BatchMode, ShardSettings};
+use engine::model::{Moment, Side};
+use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
+use protocol_client::wire::fetch::{Isolation, RawFetch};
 use protocol_client::wire::produce::RawProduce;
-use uuid::Uuid;
 
-use crate::{translate, workload};
+use crate::instance::{Instance, InstanceId, Journal, Landing};
+use crate::translate::{self, Versions};
+use crate::trouble::Plan;
+use crate::truth::Truth;
+use crate::writers::Writer;
 
 pub(crate) const SOURCE_TOPIC: &str = "orders";
 pub(crate) const TARGET_TOPIC: &str = "source.orders";
 pub(crate) const PARTITIONS: i32 = 3;
 
-const NODES: NodeId = 3;
+pub(crate) const NODES: NodeId = 3;
 /// How long writes and faults go on.
-const TROUBLE_MS: i64 = 8_000;
+pub(crate) const TROUBLE_MS: i64 = 8_000;
 /// How long the run may take to come to rest behind that.
-const REST_MS: i64 = 60_000;
+const REST_MS: i64 = 120_000;
 /// A run takes some ten thousand steps; many more mean that something goes in circles.
-const MAX_STEPS: u64 = 500_000;
+const MAX_STEPS: u64 = 1_000_000;
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT_MS: i64 = 3_000;
 
 /// Something that will happen.
 #[derive(Debug)]
-enum Item {
-    /// The shard hears of it.
-    Event(Event),
+pub(crate) enum Item {
+    /// A shard hears of it.
+    Event(InstanceId, Event),
+    Tick(InstanceId),
     /// A request arrives at its broker.
-    Arrive(LaneId, Request),
+    Arrive(ConnectionId, Request),
     /// A parked request may go on.
     Resume(Side, ConnectionId),
     /// Nobody answered this request in time.
-    Timeout(LaneId, u64),
+    Timeout(ConnectionId, u64),
+    /// A process is started.
+    Start,
+    /// A process stores its positions.
+    Flush(InstanceId),
+    /// A part of that arrives.
+    Land(InstanceId, Landing),
+    /// A process looks whether the topics are still the same.
+    Look(InstanceId),
+    /// A process is killed.
+    Kill(InstanceId),
     /// A producer writes to the source.
     Write,
     /// Something breaks.
     Break,
     /// What broke is mended.
     Mend(Side, NodeId),
-    Tick,
+    /// A topic is created again.
+    Create(Side),
+    /// Followers have caught up.
+    Show(Side, i32),
 }
 
 #[derive(Debug)]
-enum Request {
+pub(crate) enum Request {
     Fetch(RawFetch),
     Produce(u64, RawProduce),
 }
 
 /// A connection as its broker sees it: one request at a time, the others wait.
 #[derive(Debug)]
-struct Connection {
-    lane: LaneId,
-    waiting: VecDeque<Request>,
+pub(crate) struct Connection {
+    pub(crate) instance: InstanceId,
+    pub(crate) lane: LaneId,
+    pub(crate) waiting: VecDeque<Request>,
     /// The number of the request at work; for produce also the engine's number of it.
     busy: Option<(u64, Option<u64>)>,
 }
 
 pub(crate) struct World {
-    now_ms: i64,
-    rng: fastrand::Rng,
-    source: Broker,
-    target: Broker,
-    shard: Shard,
+    pub(crate) now_ms: i64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) plan: Plan,
+    pub(crate) source: Broker,
+    pub(crate) target: Broker,
+    pub(crate) versions: Versions,
+    pub(crate) settings: ShardSettings,
+    pub(crate) instances: BTreeMap<InstanceId, Instance>,
+    pub(crate) journal: Journal,
+    pub(crate) truths: Vec<Truth>,
+    pub(crate) writers: Vec<Writer>,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     queue: BTreeMap<(i64, u64), Item>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    lanes: BTreeMap<LaneId, ConnectionId>,
     counter: u64,
-    written: [u64; PARTITIONS as usize],
     steps: u64,
-    ticks: BTreeMap<i64, ()>,
-    /// A connection is cut before one in so many events; 0 for never.
-    cuts: u32,
-    /// Where each partition stood last.
-    positions: [i64; PARTITIONS as usize],
     story: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, story: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = Plan::drawn(&mut rng);
         let cluster = |seed| {
             let options = BrokerOptions {
                 nodes: NODES as usize,
@@ -111,6 +120,8 @@ impl World {
         let (mut source, mut target) = (cluster(seed), cluster(seed + 1));
         source.create_topic(TopicSpec::new(SOURCE_TOPIC, PARTITIONS)).expect("a new topic");
         target.create_topic(TopicSpec::new(TARGET_TOPIC, PARTITIONS)).expect("a new topic");
+        let isolation =
+            if rng.bool() { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
         let settings = ShardSettings {
             // From less than one batch to more than there ever is.
             budget_bytes: 1 << rng.u32(13..28),
@@ -118,51 +129,41 @@ impl World {
             fetch_partition_max_bytes: 1 << rng.u32(8..21),
             produce_max_bytes: 1 << rng.u32(8..23),
             batches: if rng.bool() { BatchMode::Auto } else { BatchMode::Sealed },
+            isolation,
             ..ShardSettings::default()
         };
-        let cuts = [0, 0, 300, 30][rng.usize(0..4)];
-        let shard = Shard::new(settings, seed);
+        let versions = Versions::drawn(&mut rng);
+        let truth = || Truth::new(isolation == Isolation::ReadCommitted);
         let mut world = Self {
             now_ms: 0,
             rng,
+            plan,
             source,
             target,
-            shard,
-            queue: BTreeMap::new(),
+            versions,
+            settings,
+            instances: BTreeMap::new(),
+            journal: Journal::default(),
+            truths: (0..PARTITIONS).map(|_| truth()).collect(),
+            writers: (0..PARTITIONS).map(|_| Writer::default()).collect(),
             connections: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            queue: BTreeMap::new(),
             counter: 0,
-            written: [0; PARTITIONS as usize],
             steps: 0,
-            ticks: BTreeMap::new(),
-            cuts,
-            positions: [0; PARTITIONS as usize],
             story,
         };
-        world.start();
+        world.say(|| format!("{:?} {:?}", world.plan, world.settings));
+        world.after(0, Item::Start);
+        world.after(1, Item::Write);
+        world.after(1_000, Item::Break);
         world
     }
 
-    fn start(&mut self) {
-        self.after(0, Item::Event(Event::Producer { producer_id: 1, epoch: 0 }));
-        for index in 0..PARTITIONS {
-            let at =
-                |topic: &str| TopicPartition { topic: topic.into(), topic_id: Uuid::nil(), index };
-            let (source, target) = (at(SOURCE_TOPIC), at(TARGET_TOPIC));
-            let spec = PartitionSpec {
-                source,
-                target,
-                start: Start::Earliest,
-                limits: TargetLimits::default(),
-            };
-            self.after(0, Item::Event(Event::Add(spec)));
-        }
-        self.after(1, Item::Write);
-        self.after(1_000, Item::Break);
-    }
-
     /// Runs until nothing is left to do, or for so long that something must hang.
-    pub(crate) fn run(&mut self) {
+    ///
+    /// # Errors
+    /// Something happened that must never happen.
+    pub(crate) fn run(&mut self) -> Result<(), String> {
         while let Some(((at, _), item)) = self.queue.pop_first() {
             self.now_ms = at;
             self.steps += 1;
@@ -170,72 +171,60 @@ impl World {
             if at > TROUBLE_MS + REST_MS || (at > TROUBLE_MS && self.at_rest()) {
                 break;
             }
-            if self.cuts > 0 && self.now_ms < TROUBLE_MS && self.rng.u32(0..self.cuts) == 0 {
+            if self.is_troubled() && self.plan.cuts > 0 && self.rng.u32(0..self.plan.cuts) == 0 {
                 self.cut();
             }
-            self.happen(item);
+            self.happen(item).map_err(|why| format!("at {} ms: {why}", self.now_ms))?;
             self.wake_parked();
-            self.watch_positions();
+            self.look().map_err(|why| format!("at {} ms: {why}", self.now_ms))?;
         }
+        Ok(())
     }
 
-    /// At any moment: a position never goes back, and never passes what is in the target's log. The source has no holes,
-    /// so its offsets count records.
-    fn watch_positions(&mut self) {
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.now_ms < TROUBLE_MS
+    }
+
+    /// What must hold at any moment.
+    fn look(&mut self) -> Result<(), String> {
         for index in 0..PARTITIONS {
-            let Some(position) = self.position(index) else { continue };
-            let before = std::mem::replace(&mut self.positions[index as usize], position);
-            assert!(
-                before <= position,
-                "partition {index}: the position went from {before} to {position}"
-            );
-            let log = self.target.partition(TARGET_TOPIC, index).and_then(|found| found.log());
-            let end = log.map_or(0, |log| log.end_offset());
-            assert!(
-                position <= end,
-                "partition {index}: position {position}, the target ends at {end}"
-            );
+            let Some(log) = log(&self.target, TARGET_TOPIC, index) else { continue };
+            let seen = self.truths[index as usize].look(log);
+            seen.map_err(|why| format!("partition {index}: {why}"))?;
         }
-    }
-
-    /// The shard loses a connection. Its broker may not know that yet, and go on with what it has.
-    fn cut(&mut self) {
-        let at = self.rng.usize(0..self.lanes.len().max(1));
-        let Some(lane) = self.lanes.keys().nth(at).copied() else { return };
-        self.say(|| format!("{lane:?} is cut"));
-        if self.rng.bool() {
-            self.lose(lane);
-        } else {
-            self.later(Item::Event(Event::LaneDown(lane)));
+        for instance in self.instances.values_mut() {
+            instance.watch_positions()?;
         }
+        Ok(())
     }
 
-    fn at_rest(&self) -> bool {
-        let done = |index| self.position(index) == Some(self.source_end(index));
-        (0..PARTITIONS).all(done) && self.shard.held_bytes() == 0
-    }
-
-    fn happen(&mut self, item: Item) {
+    fn happen(&mut self, item: Item) -> Result<(), String> {
         match item {
-            Item::Event(event) => self.feed(event),
-            Item::Tick => {
-                self.ticks.remove(&self.now_ms);
-                self.feed(Event::Tick);
+            Item::Event(id, event) => self.feed(id, event),
+            Item::Tick(id) => {
+                let now_ms = self.now_ms;
+                if let Some(instance) = self.instances.get_mut(&id) {
+                    instance.ticks.remove(&now_ms);
+                    self.feed(id, Event::Tick);
+                }
             }
-            Item::Arrive(lane, request) => self.arrive(lane, request),
+            Item::Arrive(connection, request) => self.arrive(connection, request),
             Item::Resume(side, id) => {
                 let now_ms = self.now_ms;
                 let outcome = self.broker(side).resume(now_ms, id);
                 self.answer(side, id, outcome);
             }
-            Item::Timeout(lane, number) => {
-                let late = self.lanes.get(&lane).and_then(|id| self.connections.get(id));
-                if late.is_some_and(|connection| {
-                    connection.busy.is_some_and(|(busy, _)| busy == number)
-                }) {
-                    self.lose(lane);
+            Item::Timeout(id, number) => {
+                let late = self.connections.get(&id);
+                if late.is_some_and(|late| late.busy.is_some_and(|(busy, _)| busy == number)) {
+                    self.lose(id);
                 }
             }
+            Item::Start => self.start(),
+            Item::Flush(id) => return self.flush(id),
+            Item::Land(id, landing) => self.land(id, landing),
+            Item::Look(id) => self.look_at_topics(id),
+            Item::Kill(id) => self.kill(id),
             Item::Write => self.write(),
             Item::Break => self.break_something(),
             Item::Mend(side, node) => {
@@ -243,71 +232,71 @@ impl World {
                 self.say(|| format!("node {node} of the {side} is back"));
                 self.broker(side).restart_node(node, short_memory);
             }
+            Item::Create(side) => self.create(side),
+            Item::Show(side, index) => {
+                self.broker(side).hold_high_watermark(topic(side), index, None)
+            }
         }
+        Ok(())
     }
 
-    fn feed(&mut self, event: Event) {
+    pub(crate) fn feed(&mut self, id: InstanceId, event: Event) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
         let mut effects = Vec::new();
-        self.say(|| format!("event {event:?}").chars().take(200).collect());
-        let now = Moment::new(Duration::from_millis(self.now_ms.unsigned_abs()));
-        self.shard.handle(now, event, &mut effects);
+        if self.story {
+            let event: String = format!("{id} event {event:?}").chars().take(300).collect();
+            println!("{:>7} ms  {event}", self.now_ms);
+        }
+        let now = Moment::new(std::time::Duration::from_millis(self.now_ms.unsigned_abs()));
+        instance.shard.handle(now, event, &mut effects);
         for effect in effects {
-            self.carry_out(effect);
+            self.carry_out(id, effect);
         }
-        if let Some(at) = self.shard.next_deadline() {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        if let Some(at) = instance.shard.next_deadline() {
             let at_ms = (at.since_start().as_nanos().div_ceil(1_000_000) as i64).max(self.now_ms);
-            if self.ticks.insert(at_ms, ()).is_none() {
-                self.at(at_ms, Item::Tick);
+            if instance.ticks.insert(at_ms) {
+                self.at(at_ms, Item::Tick(id));
             }
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        self.say(|| format!("  effect {effect:?}").chars().take(200).collect());
-        match effect {
-            Effect::Connect(lane) => {
-                let side = lane.side;
-                let alive = self.broker(side).is_alive(lane.node);
-                if alive {
-                    let id = self.next();
-                    self.connections
-                        .insert(id, Connection { lane, waiting: VecDeque::new(), busy: None });
-                    self.lanes.insert(lane, id);
-                }
-                let event = if alive { Event::LaneUp(lane) } else { Event::LaneDown(lane) };
-                self.later(Item::Event(event));
-            }
-            Effect::Close(lane, _) => self.forget(lane),
-            Effect::Fetch(lane, request) => self.later(Item::Arrive(lane, Request::Fetch(request))),
-            Effect::Produce(lane, number, request) => {
-                // The requests of one connection arrive in their order.
-                self.after(2, Item::Arrive(lane, Request::Produce(number, request)));
-            }
-            Effect::AskSourceRange(key) => {
-                let range = self.source_range(key);
-                self.later(Item::Event(Event::SourceRange(key, range)));
-            }
-            Effect::AskTargetEnd(key) => {
-                let end = self.target_end(key);
-                self.later(Item::Event(Event::TargetEnd(key, end)));
-            }
-            Effect::RefreshMetadata(side) => {
-                let event = match self.view(side) {
-                    Some(view) => Event::Metadata(side, Arc::new(view)),
-                    None => Event::MetadataFailed(side),
-                };
-                self.later(Item::Event(event));
-            }
-            Effect::Report(report) => self.say(|| format!("  REPORT {report:?}")),
-            Effect::Drained => {}
+    /// A process loses a connection. Its broker may not know that yet, and go on with what it has.
+    fn cut(&mut self) {
+        let at = self.rng.usize(0..self.connections.len().max(1));
+        let Some((id, connection)) = self.connections.iter().nth(at) else { return };
+        let (id, instance, lane) = (*id, connection.instance, connection.lane);
+        self.say(|| format!("{instance} {lane:?} is cut"));
+        if self.rng.bool() {
+            self.lose(id);
+        } else {
+            self.later(Item::Event(instance, Event::LaneDown(lane)));
         }
     }
 
-    fn arrive(&mut self, lane: LaneId, request: Request) {
-        let Some(id) = self.lanes.get(&lane).copied() else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.waiting.push_back(request);
-        self.serve(id);
+    fn arrive(&mut self, id: ConnectionId, request: Request) {
+        match self.connections.get_mut(&id) {
+            Some(connection) => {
+                connection.waiting.push_back(request);
+                self.serve(id);
+            }
+            // It was on its way when the connection broke.
+            None if self.plan.ghosts && self.rng.bool() => self.haunt(id, request),
+            None => {}
+        }
+    }
+
+    /// A broker takes a request whose sender is gone.
+    pub(crate) fn haunt(&mut self, id: ConnectionId, request: Request) {
+        if let Request::Produce(_, produce) = request
+            && let Some(node) = self.leader(Side::Target, produce.partitions[0].index)
+        {
+            self.say(|| format!("a request of a lost connection arrives: {id}"));
+            let call = Call::new(node, id, ApiKey::Produce, self.versions.produce);
+            let request = RequestKind::Produce(translate::produce(&produce, self.versions));
+            self.target.handle(self.now_ms, call, request);
+            self.target.disconnected(id);
+        }
     }
 
     fn serve(&mut self, id: ConnectionId) {
@@ -318,39 +307,37 @@ impl World {
         }
         let Some(request) = connection.waiting.pop_front() else { return };
         let lane = connection.lane;
+        let versions = self.versions;
         let (api, version, produce, request) = match request {
-            Request::Fetch(request) => (
-                ApiKey::Fetch,
-                translate::FETCH_VERSION,
-                None,
-                RequestKind::Fetch(translate::fetch(&request)),
-            ),
+            Request::Fetch(request) => {
+                let typed = RequestKind::Fetch(translate::fetch(&request, versions));
+                (ApiKey::Fetch, versions.fetch, None, typed)
+            }
             Request::Produce(produce, request) => {
-                let typed = RequestKind::Produce(translate::produce(&request));
-                (ApiKey::Produce, translate::PRODUCE_VERSION, Some(produce), typed)
+                let typed = RequestKind::Produce(translate::produce(&request, versions));
+                (ApiKey::Produce, versions.produce, Some(produce), typed)
             }
         };
         connection.busy = Some((number, produce));
-        self.after(REQUEST_TIMEOUT_MS, Item::Timeout(lane, number));
+        self.after(REQUEST_TIMEOUT_MS, Item::Timeout(id, number));
         let now_ms = self.now_ms;
-        let outcome =
-            self.broker(lane.side).handle(now_ms, Call::new(lane.node, id, api, version), request);
+        let call = Call::new(lane.node, id, api, version);
+        let outcome = self.broker(lane.side).handle(now_ms, call, request);
         self.answer(lane.side, id, outcome);
     }
 
     fn answer(&mut self, side: Side, id: ConnectionId, outcome: Outcome) {
-        let Some(lane) = self.connections.get(&id).map(|connection| connection.lane) else {
-            return;
-        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (instance, lane) = (connection.instance, connection.lane);
         match outcome {
             Outcome::Reply(response) => {
-                let Some(connection) = self.connections.get_mut(&id) else { return };
                 let Some((_, produce)) = connection.busy.take() else { return };
                 let event = match (response, produce) {
                     (Response::Fetch(reply), _) => Event::Fetched(lane, translate::fetched(reply)),
                     (Response::Message(message), Some(produce)) => match *message {
                         ResponseKind::Produce(response) => {
-                            Event::Produced(lane, produce, translate::produced(&response))
+                            let answer = translate::produced(&response, TARGET_TOPIC);
+                            Event::Produced(lane, produce, answer)
                         }
                         other => panic!("an answer of another kind: {other:?}"),
                     },
@@ -358,28 +345,57 @@ impl World {
                         panic!("an answer nobody asked for: {message:?}")
                     }
                 };
-                self.later(Item::Event(event));
+                self.later(Item::Event(instance, event));
                 self.serve(id);
             }
             Outcome::Park { until_ms } => {
                 self.at(until_ms.max(self.now_ms), Item::Resume(side, id))
             }
             Outcome::Silent | Outcome::NoReply => {}
-            Outcome::Close | Outcome::CutMidFrame(_) => self.lose(lane),
+            Outcome::Close | Outcome::CutMidFrame(_) => self.lose(id),
         }
     }
 
-    /// The connection breaks; the shard hears of it a little later.
-    fn lose(&mut self, lane: LaneId) {
-        self.forget(lane);
-        self.later(Item::Event(Event::LaneDown(lane)));
+    /// A request sets out; those of one connection arrive in their order.
+    pub(crate) fn send(&mut self, instance: InstanceId, lane: LaneId, request: Request) {
+        if let Some(id) = self.connection(instance, lane) {
+            self.after(2, Item::Arrive(id, request));
+        }
     }
 
-    fn forget(&mut self, lane: LaneId) {
-        if let Some(id) = self.lanes.remove(&lane) {
-            self.connections.remove(&id);
-            self.broker(lane.side).disconnected(id);
+    pub(crate) fn connect(&mut self, instance: InstanceId, lane: LaneId) {
+        let alive = self.broker(lane.side).is_alive(lane.node);
+        if alive {
+            let id = self.next();
+            let connection = Connection { instance, lane, waiting: VecDeque::new(), busy: None };
+            self.connections.insert(id, connection);
         }
+        let event = if alive { Event::LaneUp(lane) } else { Event::LaneDown(lane) };
+        self.later(Item::Event(instance, event));
+    }
+
+    /// The connection of a lane, if it has one.
+    pub(crate) fn connection(&self, instance: InstanceId, lane: LaneId) -> Option<ConnectionId> {
+        let mut all = self.connections.iter();
+        all.find(|(_, one)| one.instance == instance && one.lane == lane).map(|(id, _)| *id)
+    }
+
+    /// The connection breaks; its process hears of it a little later.
+    pub(crate) fn lose(&mut self, id: ConnectionId) {
+        if let Some((instance, lane)) = self.forget(id) {
+            self.later(Item::Event(instance, Event::LaneDown(lane)));
+        }
+    }
+
+    pub(crate) fn forget(&mut self, id: ConnectionId) -> Option<(InstanceId, LaneId)> {
+        let connection = self.connections.remove(&id)?;
+        self.broker(connection.lane.side).disconnected(id);
+        for request in connection.waiting {
+            if self.plan.ghosts {
+                self.after(1, Item::Arrive(id, request));
+            }
+        }
+        Some((connection.instance, connection.lane))
     }
 
     fn wake_parked(&mut self) {
@@ -390,160 +406,38 @@ impl World {
         }
     }
 
-    fn write(&mut self) {
-        let index = self.rng.i32(0..PARTITIONS);
-        for _ in 0..self.rng.usize(1..30) {
-            let (records, count) = workload::batch(&mut self.rng, self.written[index as usize]);
-            if self.append(index, records) {
-                self.written[index as usize] += count;
-            }
-        }
-        if self.now_ms < TROUBLE_MS {
-            let pause = self.rng.i64(1..400);
-            self.after(pause, Item::Write);
-        }
-    }
-
-    fn append(&mut self, index: i32, records: Bytes) -> bool {
-        let Some(leader) =
-            self.source.partition(SOURCE_TOPIC, index).and_then(|found| found.leader)
-        else {
-            return false;
-        };
-        let call = Call::new(leader, u64::MAX, ApiKey::Produce, translate::PRODUCE_VERSION);
-        let data = translate::produce_topic(SOURCE_TOPIC, index, records);
-        let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![data]);
-        match self.source.handle(self.now_ms, call, RequestKind::Produce(request)) {
-            Outcome::Reply(Response::Message(message)) => match *message {
-                ResponseKind::Produce(response) => {
-                    response.responses[0].partition_responses[0].error_code == 0
-                }
-                _ => false,
-            },
-            // A fault meant for somebody else hit this writer; it may have been applied, so its numbers are used up.
-            _ => true,
-        }
-    }
-
-    fn break_something(&mut self) {
-        let side = if self.rng.bool() { Side::Source } else { Side::Target };
-        let node = self.rng.i32(0..NODES);
-        match self.rng.u8(0..4) {
-            0 => {
-                let topic = if side == Side::Source { SOURCE_TOPIC } else { TARGET_TOPIC };
-                let index = self.rng.i32(0..PARTITIONS);
-                self.say(|| format!("{topic}-{index} moves to node {node}"));
-                self.broker(side).move_leader(topic, index, node);
-            }
-            1 => {
-                self.say(|| format!("node {node} of the {side} dies"));
-                let lanes: Vec<LaneId> = self
-                    .lanes
-                    .keys()
-                    .filter(|lane| lane.side == side && lane.node == node)
-                    .copied()
-                    .collect();
-                self.broker(side).kill_node(node);
-                lanes.into_iter().for_each(|lane| self.lose(lane));
-                let away = self.rng.i64(10..4_000);
-                self.after(away, Item::Mend(side, node));
-            }
-            _ => self.order_fault(side, node),
-        }
-        if self.now_ms < TROUBLE_MS {
-            let pause = self.rng.i64(50..2_000);
-            self.after(pause, Item::Break);
-        }
-    }
-
-    fn order_fault(&mut self, side: Side, node: NodeId) {
-        let api = if side == Side::Source { ApiKey::Fetch } else { ApiKey::Produce };
-        let ms = self.rng.i64(1..2_000);
-        let actions = [
-            FaultAction::ApplyThenDrop,
-            FaultAction::CutMidFrame,
-            FaultAction::Drop,
-            FaultAction::Silence,
-            FaultAction::Delay { ms },
-            FaultAction::Error(ResponseError::NotLeaderOrFollower),
-            FaultAction::Error(ResponseError::RequestTimedOut),
-            FaultAction::Error(ResponseError::NotEnoughReplicas),
-            FaultAction::Error(ResponseError::UnknownServerError),
-        ];
-        let action = actions[self.rng.usize(0..actions.len())];
-        let times = self.rng.u32(1..4);
-        self.say(|| format!("fault at the {side}: {action:?} x{times}"));
-        self.broker(side).fault(Fault::new(api, action).node(node).times(times));
-    }
-
-    fn source_range(&self, key: PartitionKey) -> Result<LogRange, ErrorCode> {
-        let (at, _) = self.shard.names(key).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let found = self
-            .source
-            .partition(&at.topic, at.index)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        found.leader.ok_or(ErrorCode(5))?;
-        let log = found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        Ok(LogRange { earliest: log.start_offset(), latest: log.end_offset() })
-    }
-
-    fn target_end(&self, key: PartitionKey) -> Result<i64, ErrorCode> {
-        let (_, at) = self.shard.names(key).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let found = self
-            .target
-            .partition(&at.topic, at.index)
-            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        found.leader.ok_or(ErrorCode(5))?;
-        Ok(found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?.end_offset())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the view's age is not looked at")]
-    fn view(&mut self, side: Side) -> Option<ClusterView> {
-        let now_ms = self.now_ms;
-        let node = (0..NODES).find(|node| self.broker(side).is_alive(*node))?;
-        let request = MetadataRequest::default().with_topics(None);
-        let call = Call::new(node, u64::MAX, ApiKey::Metadata, 9);
-        match self.broker(side).handle(now_ms, call, RequestKind::Metadata(request)) {
-            Outcome::Reply(Response::Message(message)) => match *message {
-                ResponseKind::Metadata(response) => Some(ClusterView::default().merged(
-                    &Topics::All,
-                    &[response],
-                    std::time::Instant::now(),
-                )),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn broker(&mut self, side: Side) -> &mut Broker {
+    pub(crate) fn broker(&mut self, side: Side) -> &mut Broker {
         match side {
             Side::Source => &mut self.source,
             Side::Target => &mut self.target,
         }
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn leader(&mut self, side: Side, index: i32) -> Option<NodeId> {
+        self.broker(side).partition(topic(side), index)?.leader
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
 
-    fn at(&mut self, at_ms: i64, item: Item) {
+    pub(crate) fn at(&mut self, at_ms: i64, item: Item) {
         let order = self.next();
         self.queue.insert((at_ms, order), item);
     }
 
-    fn after(&mut self, wait_ms: i64, item: Item) {
+    pub(crate) fn after(&mut self, wait_ms: i64, item: Item) {
         self.at(self.now_ms + wait_ms, item);
     }
 
     /// After a trip over the network.
-    fn later(&mut self, item: Item) {
+    pub(crate) fn later(&mut self, item: Item) {
         let trip_ms = self.rng.i64(0..4);
         self.after(trip_ms, item);
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
         if self.story {
             println!("{:>7} ms  {}", self.now_ms, what());
         }
@@ -553,34 +447,24 @@ impl World {
         self.steps
     }
 
-    pub(crate) fn used_bytes(&self) -> usize {
-        self.shard.held_bytes()
+    /// All records of the target, for telling runs apart.
+    pub(crate) fn all_records(&self) -> Vec<(i64, Record)> {
+        let of = |index| self.target.read_records(TARGET_TOPIC, index).expect("whole batches");
+        (0..PARTITIONS).flat_map(of).collect()
     }
 
-    pub(crate) fn all_records(&self) -> Vec<Record> {
-        (0..PARTITIONS).flat_map(|index| self.target_records(TARGET_TOPIC, index)).collect()
-    }
-
-    pub(crate) fn source_records(&self, topic: &str, index: i32) -> Vec<Record> {
-        records(&self.source, topic, index)
-    }
-
-    pub(crate) fn target_records(&self, topic: &str, index: i32) -> Vec<Record> {
-        records(&self.target, topic, index)
-    }
-
-    pub(crate) fn source_end(&self, index: i32) -> i64 {
-        let log = self.source.partition(SOURCE_TOPIC, index).and_then(|found| found.log());
-        log.map_or(-1, |log| log.end_offset())
-    }
-
-    pub(crate) fn position(&self, index: i32) -> Option<i64> {
-        let mut progress = self.shard.progress();
-        progress.find(|at| at.source.index == index).and_then(|at| at.position)
+    pub(crate) fn source_log(&self, index: i32) -> Option<&Log> {
+        log(&self.source, SOURCE_TOPIC, index)
     }
 }
 
-fn records(broker: &Broker, topic: &str, index: i32) -> Vec<Record> {
-    let records = broker.read_records(topic, index).expect("brokers check what they store");
-    records.into_iter().map(|(_, record)| record).collect()
+pub(crate) fn topic(side: Side) -> &'static str {
+    match side {
+        Side::Source => SOURCE_TOPIC,
+        Side::Target => TARGET_TOPIC,
+    }
+}
+
+fn log<'a>(broker: &'a Broker, topic: &str, index: i32) -> Option<&'a Log> {
+    broker.partition(topic, index)?.log()
 }

@@ -380,6 +380,24 @@ impl Broker {
         Some(end)
     }
 
+    /// Ends a producer's transaction in one partition, past the coordinator; returns the marker's offset.
+    pub fn append_marker(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        (producer_id, epoch): (i64, i16),
+        committed: bool,
+        now_ms: i64,
+    ) -> Option<i64> {
+        let found = self.partition_mut(topic, partition)?;
+        let leader_epoch = found.leader_epoch;
+        let log = found.log_mut()?;
+        let offset = log.append_marker(producer_id, epoch, committed, leader_epoch, now_ms);
+        self.count_bytes();
+        self.wake_partition(topic, partition);
+        Some(offset)
+    }
+
     /// Makes all partitions of a topic null partitions: see [`NullLog`]. Without `prepared` nothing is served.
     pub fn make_null(&mut self, topic: &str, prepared: Option<(&Bytes, i64)>) -> bool {
         let parsed = match prepared {

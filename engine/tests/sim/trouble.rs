@@ -1,0 +1,267 @@
+//! What goes wrong: drawn from the seed, a few kinds in each run.
+
+use embedded_broker::core::faults::{Fault, FaultAction};
+use embedded_broker::core::log::Log;
+use embedded_broker::core::{Broker, TopicSpec};
+use engine::flow::event::NodeId;
+use engine::model::Side;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ApiKey;
+
+use crate::translate;
+use crate::truth::Cause;
+use crate::world::{Item, NODES, PARTITIONS, World, topic};
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A partition gets another leader.
+    Leader,
+    /// A broker dies and comes back.
+    Node,
+    /// Requests are refused, delayed, lost, or their answers are.
+    Fault,
+    /// The process is killed and started again.
+    Kill,
+    /// Another process is started while the first still runs.
+    Overlap,
+    /// A leader of the source is elected that lacks the end of the log.
+    TruncateSource,
+    /// The same at the target.
+    TruncateTarget,
+    /// The oldest records of the source are deleted.
+    RetainSource,
+    /// Those of the target.
+    RetainTarget,
+    /// The source is compacted.
+    CompactSource,
+    /// The target is compacted.
+    CompactTarget,
+    /// The topic of the source is deleted and created again.
+    RecreateSource,
+    /// The copy is.
+    RecreateTarget,
+    /// Somebody writes to the target.
+    Intruder,
+    /// The followers at the source lag: its end is hidden.
+    HideSource,
+    /// The same at the target.
+    HideTarget,
+    /// The target forgets what producers wrote last.
+    Forget,
+}
+
+/// What every run has.
+const ALWAYS: [Trouble; 3] = [Trouble::Leader, Trouble::Node, Trouble::Fault];
+
+/// What a run may have besides, and whether it is expected to come through.
+const SOMETIMES: [(Trouble, bool); 14] = [
+    (Trouble::RetainSource, true),
+    (Trouble::RetainTarget, true),
+    (Trouble::CompactSource, true),
+    (Trouble::CompactTarget, true),
+    (Trouble::HideSource, true),
+    (Trouble::HideTarget, false),
+    (Trouble::Kill, false),
+    (Trouble::Overlap, false),
+    (Trouble::TruncateSource, false),
+    (Trouble::TruncateTarget, false),
+    (Trouble::RecreateSource, false),
+    (Trouble::RecreateTarget, false),
+    (Trouble::Intruder, false),
+    (Trouble::Forget, false),
+];
+
+/// Whether requests arrive whose connection is gone.
+const GHOSTS: bool = false;
+
+/// What one run is made of.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    troubles: Vec<Trouble>,
+    /// A connection is cut before one in so many events; 0 for never.
+    pub(crate) cuts: u32,
+    /// Requests arrive whose connection is gone.
+    pub(crate) ghosts: bool,
+    /// Producers at the source use transactions.
+    pub(crate) transactions: bool,
+    /// Records share keys, as in topics that are compacted.
+    pub(crate) keyed: bool,
+}
+
+impl Plan {
+    pub(crate) fn drawn(rng: &mut fastrand::Rng) -> Self {
+        let mut troubles = ALWAYS.to_vec();
+        let possible = SOMETIMES.iter().filter(|(_, on)| *on).map(|(trouble, _)| *trouble);
+        let possible: Vec<Trouble> = possible.collect();
+        for _ in 0..rng.usize(0..4) {
+            troubles.push(possible[rng.usize(0..possible.len())]);
+        }
+        let compacts =
+            |one: &Trouble| matches!(one, Trouble::CompactSource | Trouble::CompactTarget);
+        Self {
+            cuts: [0, 0, 300, 30][rng.usize(0..4)],
+            ghosts: GHOSTS && rng.bool(),
+            transactions: rng.bool(),
+            keyed: troubles.iter().any(compacts),
+            troubles,
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn break_something(&mut self) {
+        let trouble = self.plan.troubles[self.rng.usize(0..self.plan.troubles.len())];
+        self.make(trouble);
+        if self.is_troubled() {
+            let pause = self.rng.i64(50..1_500);
+            self.after(pause, Item::Break);
+        }
+    }
+
+    fn make(&mut self, trouble: Trouble) {
+        let side = if self.rng.bool() { Side::Source } else { Side::Target };
+        let node = self.rng.i32(0..NODES);
+        let index = self.rng.i32(0..PARTITIONS);
+        match trouble {
+            Trouble::Leader => {
+                self.say(|| format!("{}-{index} moves to node {node}", topic(side)));
+                self.broker(side).move_leader(topic(side), index, node);
+            }
+            Trouble::Node => self.kill_node(side, node),
+            Trouble::Fault => self.order_fault(side, node),
+            Trouble::Kill => self.restart(false),
+            Trouble::Overlap => self.restart(true),
+            Trouble::TruncateSource => self.truncate(Side::Source, index),
+            Trouble::TruncateTarget => self.truncate(Side::Target, index),
+            Trouble::RetainSource => self.retain(Side::Source, index),
+            Trouble::RetainTarget => self.retain(Side::Target, index),
+            Trouble::CompactSource => self.compact(Side::Source),
+            Trouble::CompactTarget => self.compact(Side::Target),
+            Trouble::RecreateSource => self.recreate(Side::Source),
+            Trouble::RecreateTarget => self.recreate(Side::Target),
+            Trouble::Intruder => self.intrude(),
+            Trouble::HideSource => self.hide(Side::Source, index),
+            Trouble::HideTarget => self.hide(Side::Target, index),
+            Trouble::Forget => {
+                self.say(|| "the target forgets its producers".to_owned());
+                let now_ms = self.now_ms;
+                self.target.expire_producers(now_ms, i64::MIN);
+            }
+        }
+    }
+
+    fn kill_node(&mut self, side: Side, node: NodeId) {
+        self.say(|| format!("node {node} of the {side} dies"));
+        let of_node = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| (connection.lane.side, connection.lane.node) == (side, node));
+        let lost: Vec<_> = of_node.map(|(id, _)| *id).collect();
+        self.broker(side).kill_node(node);
+        lost.into_iter().for_each(|id| self.lose(id));
+        let away = self.rng.i64(10..4_000);
+        self.after(away, Item::Mend(side, node));
+    }
+
+    /// Another process takes the place of the one that runs.
+    fn restart(&mut self, overlap: bool) {
+        let Some(id) = self.instances.keys().next_back().copied() else { return };
+        let pause_ms = self.rng.i64(0..3_000);
+        let (start_ms, end_ms) = if overlap { (0, pause_ms) } else { (pause_ms, 0) };
+        self.after(end_ms, Item::Kill(id));
+        self.after(start_ms, Item::Start);
+    }
+
+    fn truncate(&mut self, side: Side, index: i32) {
+        let Some((start, end)) = self.range(side, index) else { return };
+        let back = if self.rng.bool() { self.rng.i64(0..20) } else { self.rng.i64(0..300) };
+        let at = (end - back).max(start);
+        self.say(|| format!("{}-{index} is cut at {at}, it had {start}..{end}", topic(side)));
+        self.broker(side).truncate(topic(side), index, at);
+        self.lost(side, index, Cause::Truncation);
+    }
+
+    fn retain(&mut self, side: Side, index: i32) {
+        let Some((start, end)) = self.range(side, index) else { return };
+        let at = if self.rng.u8(0..4) == 0 { end } else { self.rng.i64(start..=end) };
+        self.say(|| format!("{}-{index} starts at {at} now, not at {start}", topic(side)));
+        // Beyond the high watermark it is refused.
+        let _ = self.broker(side).delete_records(topic(side), index, at);
+        self.lost(side, index, Cause::Retention);
+    }
+
+    fn compact(&mut self, side: Side) {
+        self.say(|| format!("{} is compacted", topic(side)));
+        let now_ms = self.now_ms;
+        self.broker(side).compact(topic(side), now_ms);
+        (0..PARTITIONS).for_each(|index| self.lost(side, index, Cause::Compaction));
+    }
+
+    fn recreate(&mut self, side: Side) {
+        self.say(|| format!("{} is deleted", topic(side)));
+        self.broker(side).delete_topic(&translate::name(topic(side)));
+        for truth in &mut self.truths {
+            match side {
+                Side::Source => truth.source_lost(&Log::default(), Cause::Recreation),
+                Side::Target => truth.target_lost(&Log::default(), Cause::Recreation),
+            }
+        }
+        let pause_ms = self.rng.i64(0..2_000);
+        self.after(pause_ms, Item::Create(side));
+    }
+
+    pub(crate) fn create(&mut self, side: Side) {
+        self.say(|| format!("{} is created again", topic(side)));
+        // It may be there already, when it was deleted twice.
+        let _ = self.broker(side).create_topic(TopicSpec::new(topic(side), PARTITIONS));
+    }
+
+    fn hide(&mut self, side: Side, index: i32) {
+        let Some((_, end)) = self.range(side, index) else { return };
+        self.say(|| format!("followers of {}-{index} stay behind at {end}", topic(side)));
+        self.broker(side).hold_high_watermark(topic(side), index, Some(end));
+        let lag_ms = self.rng.i64(10..3_000);
+        self.after(lag_ms, Item::Show(side, index));
+    }
+
+    fn range(&mut self, side: Side, index: i32) -> Option<(i64, i64)> {
+        let log = self.broker(side).partition(topic(side), index)?.log()?;
+        Some((log.start_offset(), log.end_offset()))
+    }
+
+    /// The truth takes note of what is left.
+    pub(crate) fn lost(&mut self, side: Side, index: i32, cause: Cause) {
+        let broker: &Broker = match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        };
+        let found = broker.partition(topic(side), index);
+        let Some(log) = found.and_then(|found| found.log()) else { return };
+        let truth = &mut self.truths[index as usize];
+        match side {
+            Side::Source => truth.source_lost(log, cause),
+            Side::Target => truth.target_lost(log, cause),
+        }
+    }
+
+    fn order_fault(&mut self, side: Side, node: NodeId) {
+        let api = if side == Side::Source { ApiKey::Fetch } else { ApiKey::Produce };
+        let ms = self.rng.i64(1..2_000);
+        let actions = [
+            FaultAction::ApplyThenDrop,
+            FaultAction::CutMidFrame,
+            FaultAction::Drop,
+            FaultAction::Silence,
+            FaultAction::Delay { ms },
+            FaultAction::Error(ResponseError::NotLeaderOrFollower),
+            FaultAction::Error(ResponseError::RequestTimedOut),
+            FaultAction::Error(ResponseError::NotEnoughReplicas),
+            FaultAction::Error(ResponseError::UnknownServerError),
+        ];
+        let action = actions[self.rng.usize(0..actions.len())];
+        let times = self.rng.u32(1..4);
+        self.say(|| format!("fault at the {side}: {action:?} x{times}"));
+        self.broker(side).fault(Fault::new(api, action).node(node).times(times));
+    }
+}
