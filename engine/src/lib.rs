@@ -3,6 +3,7 @@
 //! - [`config`], [`policy`], [`discovery`]: what shall be replicated, under which names. Pure.
 //! - [`flow`]: the data plane as machines. Pure.
 //! - [`index`]: which offset of the target is which of the source. Pure.
+//! - [`matching`]: what of a source log stands where in a target log. Pure.
 //! - [`records`], [`positions`]: MirrorMaker 2's own records, and where replication stands.
 //! - [`runtime`]: threads, connections and timers that carry all of it out.
 
@@ -11,6 +12,7 @@ pub mod discovery;
 pub mod error;
 pub mod flow;
 pub mod index;
+pub mod matching;
 pub mod model;
 pub mod policy;
 pub mod positions;
