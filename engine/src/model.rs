@@ -41,6 +41,35 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Ids of a topic at the source and of its copy (KIP-516); nil where a cluster has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicIds {
+    /// The topic's.
+    pub source: Uuid,
+    /// Its copy's.
+    pub target: Uuid,
+}
+
+/// Where a partition stands on both sides: of the source everything below `source_next` is done with, and what was copied
+/// of it lies below `target_next`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The next source offset to read.
+    pub source_next: i64,
+    /// The target offset behind what was copied.
+    pub target_next: i64,
+    /// The id of the topic at the source; nil where the cluster has none.
+    pub source_id: Uuid,
+    /// The id of its copy.
+    pub target_id: Uuid,
+}
+
+impl Pair {
+    /// The beginning of both logs, of topics without ids.
+    pub const NOWHERE: Self =
+        Self { source_next: 0, target_next: 0, source_id: Uuid::nil(), target_id: Uuid::nil() };
+}
+
 /// A point in time, counted from a start that the shell chooses. Pure code never reads a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(Duration);

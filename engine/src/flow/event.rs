@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::conn::fetch_session::SessionError;
 use protocol_client::wire::error_code::ErrorCode;
@@ -10,7 +11,8 @@ use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 use protocol_client::wire::produce::{RawProduce, RawProduceAnswer};
 
 use super::settings::TargetLimits;
-use crate::model::{Side, TopicPartition};
+use crate::index::OffsetIndex;
+use crate::model::{Pair, Side, TopicPartition};
 
 /// A partition's name inside its shard.
 pub type PartitionKey = u32;
@@ -30,14 +32,17 @@ pub struct LaneId {
 }
 
 /// Where a partition starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// At this source offset: a stored position.
+    /// At a stored place on both sides: what the target has behind it is compared with the source.
+    Pair(Pair),
+    /// At this source offset, whose place at the target is not known: the end of the target's log is looked for in the
+    /// source.
     At(i64),
-    /// At the oldest record.
-    Earliest,
-    /// Behind the newest record.
-    Latest,
+    /// At this source offset, behind whatever the target holds: somebody wants it copied (again).
+    SetBack(i64),
+    /// Not at all.
+    Refused(Failure),
 }
 
 /// A partition to replicate.
@@ -51,6 +56,8 @@ pub struct PartitionSpec {
     pub start: Start,
     /// What the target topic demands.
     pub limits: TargetLimits,
+    /// Which offset is which, as far as that is known from before.
+    pub index: OffsetIndex,
 }
 
 /// The first offset of a log and the one behind its last.
@@ -66,7 +73,7 @@ pub struct LogRange {
 #[derive(Debug)]
 pub enum Event {
     /// Replicate this partition from now on.
-    Add(PartitionSpec),
+    Add(Box<PartitionSpec>),
     /// Stop replicating the partition; what is in flight is forgotten.
     Remove(PartitionKey),
     /// Stop fetching a partition until it is resumed; what it holds is still delivered.
@@ -96,6 +103,8 @@ pub enum Event {
     SourceRange(PartitionKey, Result<LogRange, ErrorCode>),
     /// The end of a partition's log at the target.
     TargetEnd(PartitionKey, Result<i64, ErrorCode>),
+    /// A piece of a partition's log, for comparison.
+    LogRead(PartitionKey, Side, Result<Box<ReadChunk>, ErrorCode>),
     /// Finish what is in flight, then say [`Effect::Drained`].
     Drain,
     /// A deadline has come.
@@ -117,6 +126,8 @@ pub enum Effect {
     AskSourceRange(PartitionKey),
     /// Ask the target's leader for a log's end.
     AskTargetEnd(PartitionKey),
+    /// Read a piece of a partition's log from this offset on, for comparison. One at a time for each partition.
+    ReadLog(PartitionKey, Side, i64),
     /// Get a newer view of a cluster.
     RefreshMetadata(Side),
     /// Tell people.
@@ -159,11 +170,37 @@ pub enum Happening {
         /// First offset that still exists.
         to: i64,
     },
-    /// An unclear outcome could not be told apart from a foreign write: some records may be there twice.
-    MayRepeat {
-        /// Number of records sent again.
-        records: u64,
+    /// The source's log was cut (unclean election): what it held from `from` to `to` was read and is at the target, or is
+    /// lost; what it holds there now is copied.
+    SourceTruncated {
+        /// Where it was cut.
+        from: i64,
+        /// The offset behind the last that was read.
+        to: i64,
     },
+    /// Offsets of the target that hold nothing of this flow: others write to the topic. They are stepped over.
+    Foreign {
+        /// First such target offset.
+        from: i64,
+        /// The offset behind the last.
+        to: i64,
+        /// How many there are in between.
+        offsets: u64,
+    },
+    /// What a former run left behind its last stored position was found at the target.
+    Matched {
+        /// Records that need not be copied again.
+        records: u64,
+        /// Where copying goes on.
+        source_offset: i64,
+    },
+    /// The place of a stored position was not found at the target: what was copied behind it comes again.
+    NotMatched {
+        /// Where copying goes on.
+        source_offset: i64,
+    },
+    /// The target does not hold what was copied, and copying goes on behind what it holds.
+    Diverged(Divergence),
     /// The partition stopped; the others go on.
     Failed(Failure),
 }
@@ -182,12 +219,12 @@ pub enum Failure {
     },
     /// A batch cannot be forwarded.
     Batch(String),
-    /// The source's log is shorter than what was already copied.
-    SourceShrank {
+    /// The source's log was cut before what was already read, and the policy says stop.
+    SourceTruncated {
+        /// Where it was cut.
+        from: i64,
         /// Next offset to read.
-        position: i64,
-        /// What the source has.
-        range: LogRange,
+        to: i64,
     },
     /// Records are gone and the policy says stop.
     Gap {
@@ -200,6 +237,42 @@ pub enum Failure {
     Denied(Side, ErrorCode),
     /// The topic was deleted and created again: it is another one now.
     Recreated(Side),
+    /// The target does not hold what was copied, and the policy says stop.
+    Diverged(Divergence),
+}
+
+/// What the target lacks of what was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Divergence {
+    /// Its log ends before what was acknowledged (unclean election, deleted records).
+    Truncated {
+        /// Offset behind the last acknowledged record.
+        expected: i64,
+        /// The end it has now.
+        end: i64,
+    },
+    /// A record of the source is missing, or another stands in its place.
+    Differs {
+        /// First such source offset.
+        source_offset: i64,
+        /// Where it should be.
+        target_offset: i64,
+    },
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { expected, end } => write!(
+                f,
+                "the target's log ends at offset {end} but {expected} was acknowledged: it was truncated"
+            ),
+            Self::Differs { source_offset, target_offset } => write!(
+                f,
+                "target offset {target_offset} does not hold source offset {source_offset}, which was copied there"
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Happening {
@@ -219,11 +292,29 @@ impl fmt::Display for Happening {
             Self::Gap { from, to } => {
                 write!(f, "source offsets {from} to {} are gone before they could be read", to - 1)
             }
-            Self::MayRepeat { records } => {
-                write!(
-                    f,
-                    "up to {records} records may be at the target twice: another writer hid what was appended"
-                )
+            Self::SourceTruncated { from, to } => write!(
+                f,
+                "the source lost its offsets {from} to {} after they were read (unclean election); what it holds there \
+                 now is copied too",
+                to - 1
+            ),
+            Self::Foreign { from, to, offsets } => write!(
+                f,
+                "{offsets} target offsets between {from} and {to} are not of this flow: something else writes to the \
+                 topic; they are stepped over"
+            ),
+            Self::Matched { records, source_offset } => write!(
+                f,
+                "{records} records behind the stored position are at the target already; going on at source offset \
+                 {source_offset}"
+            ),
+            Self::NotMatched { source_offset } => write!(
+                f,
+                "the stored position, source offset {source_offset}, was not found at the target; what was copied \
+                 behind it comes again"
+            ),
+            Self::Diverged(divergence) => {
+                write!(f, "{divergence}; going on, as kmirror.on.divergence says")
             }
             Self::Failed(failure) => failure.fmt(f),
         }
@@ -244,11 +335,10 @@ impl fmt::Display for Failure {
                 write!(f, "; {}", error.remedy())
             }
             Self::Batch(what) => write!(f, "stopped: {what}"),
-            Self::SourceShrank { position, range } => write!(
+            Self::SourceTruncated { from, to } => write!(
                 f,
-                "stopped: the source holds offsets {} to {} but offset {position} is next; the topic was recreated or \
-                 truncated; delete the target topic or the stored position to start anew",
-                range.earliest, range.latest
+                "stopped: the source's log was cut at offset {from} after it was read up to {to} (unclean election, or the \
+                 topic was recreated); set kmirror.on.gap = continue to copy what follows",
             ),
             Self::Gap { from, to } => write!(
                 f,
@@ -259,12 +349,16 @@ impl fmt::Display for Failure {
                 write!(f, "stopped: the {side} cluster says {error}; {}", error.remedy())
             }
             Self::Recreated(Side::Source) => f.write_str(
-                "stopped: the topic was deleted and created again at the source; delete the target topic to have the new \
-                 one copied alone; a restart copies it behind the records of the old one",
+                "stopped: the topic was deleted and created again at the source; set kmirror.on.gap = continue to copy \
+                 the new one behind the records of the old one, or delete the target topic to have it alone",
             ),
             Self::Recreated(Side::Target) => f.write_str(
-                "stopped: the topic was deleted and created again at the target; it is filled from the beginning of the \
-                 source at the next refresh of topics",
+                "stopped: the topic was deleted and created again at the target; set kmirror.on.divergence = resume to \
+                 fill it from the beginning of the source",
+            ),
+            Self::Diverged(divergence) => write!(
+                f,
+                "stopped: {divergence}; set kmirror.on.divergence = resume to copy again what is missing",
             ),
         }
     }

@@ -1,7 +1,9 @@
 //! A batch on its way to the target: patched header, untouched payload, and what its answer will mean.
 
 use bytes::Bytes;
-use protocol_client::batch::{BatchError, BatchHeader, HEADER_BYTES, ProducerStamp, patch};
+use protocol_client::batch::{
+    BatchError, BatchHeader, HEADER_BYTES, OffsetRun, ProducerStamp, Rebuilt, patch,
+};
 use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::{Charge, Frames};
@@ -30,22 +32,68 @@ pub(super) struct Draft {
     pub(super) charge: Charge,
     /// What was done to it.
     pub(super) way: Way,
+    /// Where its records stand at the source.
+    pub(super) runs: Runs,
+}
+
+/// Where the records of a batch stand at the source.
+#[derive(Debug)]
+pub(super) enum Runs {
+    /// One behind the other.
+    One(OffsetRun),
+    /// With holes between them.
+    Many(Box<[OffsetRun]>),
+}
+
+impl Runs {
+    pub(super) fn as_slice(&self) -> &[OffsetRun] {
+        match self {
+            Self::One(run) => std::slice::from_ref(run),
+            Self::Many(runs) => runs,
+        }
+    }
 }
 
 impl Draft {
-    /// Splits a whole version 2 batch.
+    /// A batch that goes as it came; `source_first` is the offset behind what came before it.
     ///
     /// # Errors
     /// The bytes are none.
-    pub(super) fn new(
+    pub(super) fn sealed(
+        source_first: i64,
+        bytes: &Bytes,
+        charge: Charge,
+    ) -> Result<Self, BatchError> {
+        let header = BatchHeader::parse(bytes)?;
+        let count = header.record_count().unsigned_abs();
+        let runs = Runs::One(OffsetRun { source_first: header.base_offset(), count });
+        Self::new(source_first, bytes, charge, Way::Sealed, runs)
+    }
+
+    /// A batch that was built; none if it holds nothing.
+    ///
+    /// # Errors
+    /// The bytes are none.
+    pub(super) fn built(rebuilt: Rebuilt, way: Way) -> Result<Option<Self>, BatchError> {
+        let Some(first) = rebuilt.runs.first().copied() else { return Ok(None) };
+        let runs = match rebuilt.runs.len() {
+            1 => Runs::One(first),
+            _ => Runs::Many(rebuilt.runs.into()),
+        };
+        let charge = Charge::Owned(rebuilt.bytes.len());
+        Self::new(first.source_first, &rebuilt.bytes, charge, way, runs).map(Some)
+    }
+
+    fn new(
         source_first: i64,
         bytes: &Bytes,
         charge: Charge,
         way: Way,
+        runs: Runs,
     ) -> Result<Self, BatchError> {
         let header = BatchHeader::parse(bytes)?;
         let payload = bytes.slice(HEADER_BYTES..header.total_bytes());
-        Ok(Self { source_first, header: *header.as_bytes(), payload, charge, way })
+        Ok(Self { source_first, header: *header.as_bytes(), payload, charge, way, runs })
     }
 
     /// Bytes on the wire.
@@ -78,6 +126,7 @@ pub(super) struct Outgoing {
     /// The request that carried it last: an answer to an earlier one says nothing about this one.
     pub(super) request: Option<u64>,
     pub(super) way: Way,
+    pub(super) runs: Runs,
     charge: Charge,
 }
 
@@ -95,6 +144,7 @@ impl Outgoing {
             answer: Answer::Waiting,
             request: None,
             way: draft.way,
+            runs: draft.runs,
             charge: draft.charge,
         }
     }

@@ -8,23 +8,29 @@
 use std::time::Duration;
 
 use protocol_client::batch::{BatchError, TxnFilter};
+use protocol_client::client::ReadChunk;
 use protocol_client::conn::fetch_session::Want;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::FetchedPartition;
 
-use super::event::{Failure, Happening, LogRange, NodeId, PartitionSpec, Start};
+use super::event::{Divergence, Failure, Happening, LogRange, NodeId, PartitionSpec, Start};
 use super::frames::{FrameKey, Frames};
 use super::link::backoff;
 use super::outgoing::Outgoing;
 use super::queue::Queue;
-use super::settings::{GapPolicy, ShardSettings};
+use super::settings::{DivergencePolicy, GapPolicy, ShardSettings};
 use super::target_side::{Delivered, Outcome, Phase, Step, TargetSide};
+use crate::index::OffsetIndex;
 use crate::model::{Moment, Side};
 
 /// How often a damaged batch is fetched again before the partition stops.
 const DAMAGED_RETRIES: u32 = 3;
+/// How often a source that ends before the position is asked again before it is believed that records are gone.
+const DOUBTS: u32 = 3;
 /// How long a trouble may last before people hear of it.
 const QUIET: Duration = Duration::from_secs(2);
+/// How often people hear of others who write to the topic.
+const FOREIGN_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a partition may use and say while it handles an input.
 pub(super) struct Cx<'a> {
@@ -40,6 +46,7 @@ pub(super) struct Cx<'a> {
 pub(super) enum Note {
     AskSourceRange,
     AskTargetEnd,
+    ReadLog(Side, i64),
     RefreshMetadata(Side),
     WakeAt(Moment),
     Tell(Happening),
@@ -54,7 +61,7 @@ pub(super) struct Leader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SourceState {
-    /// The log's range is being asked for, to find the start or to understand an offset out of range.
+    /// The log's range is being asked for, to understand an offset out of range.
     Asking,
     Ready,
     Backoff(Moment),
@@ -93,11 +100,17 @@ pub(super) struct PartitionFlow {
     target_retry_at: Option<Moment>,
     queue: Queue,
     fetch_offset: i64,
+    /// The leader epoch of the last batch that was fetched, or -1.
+    fetched_epoch: i32,
     high_watermark: i64,
     failures: [u32; 2],
     trouble_since: Option<Moment>,
     told_trouble: bool,
     damaged: u32,
+    /// How often the source was found to end before the position.
+    doubts: u32,
+    /// When people last heard of others who write to the topic.
+    foreign_told: Option<Moment>,
     /// The lane to the target is away or does not answer.
     stalled: bool,
     /// The target's end is being asked for.
@@ -107,45 +120,59 @@ pub(super) struct PartitionFlow {
 }
 
 impl PartitionFlow {
-    pub(super) fn new(spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
-        let (source, fetch_offset) = match spec.start {
-            Start::At(offset) => (SourceState::Ready, offset),
-            Start::Earliest | Start::Latest => {
-                cx.notes.push(Note::AskSourceRange);
-                (SourceState::Asking, 0)
+    pub(super) fn new(mut spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
+        let mut run = Run::Active;
+        let fetch_offset = match &spec.start {
+            Start::Pair(pair) => pair.source_next,
+            Start::At(offset) | Start::SetBack(offset) => *offset,
+            Start::Refused(failure) => {
+                run = Run::Failed;
+                cx.notes.push(Note::Tell(Happening::Failed(failure.clone())));
+                0
             }
         };
-        cx.notes.push(Note::AskTargetEnd);
+        let end_asked = run == Run::Active;
+        if end_asked {
+            cx.notes.push(Note::AskTargetEnd);
+        }
+        let target = TargetSide::new(std::mem::take(&mut spec.index));
         Self {
             spec,
             source_leader: None,
             target_leader: None,
-            run: Run::Active,
-            source,
-            target: TargetSide::new(),
+            run,
+            source: SourceState::Ready,
+            target,
             target_retry_at: None,
             queue: Queue::default(),
             fetch_offset,
+            fetched_epoch: -1,
             high_watermark: -1,
             failures: [0; 2],
             trouble_since: None,
             told_trouble: false,
             damaged: 0,
+            doubts: 0,
+            foreign_told: None,
             stalled: true,
-            end_asked: true,
+            end_asked,
             end_stale: false,
         }
     }
 
-    /// Next source offset that is not known to be at the target: what a restart begins with. `None` before it is known.
+    /// Next source offset that is not known to be at the target: what a restart begins with. `None` if it was refused.
     pub(super) fn position(&self) -> Option<i64> {
-        let known = matches!(self.spec.start, Start::At(_));
-        known.then(|| {
-            self.target
-                .first_offset()
-                .or_else(|| self.queue.first_offset())
-                .unwrap_or(self.fetch_offset)
-        })
+        let refused = matches!(self.spec.start, Start::Refused(_));
+        let waiting = || self.target.first_offset().or_else(|| self.queue.first_offset());
+        (!refused).then(|| waiting().unwrap_or(self.fetch_offset))
+    }
+
+    /// Which offset is which, of all that was copied; what was passed without a record is in it too.
+    pub(super) fn index(&mut self) -> &OffsetIndex {
+        if let Some(position) = self.position().filter(|_| self.target.is_started()) {
+            self.target.index_mut().pass(position);
+        }
+        self.target.index()
     }
 
     /// The target offset behind everything delivered, once known.
@@ -190,7 +217,7 @@ impl PartitionFlow {
         wants.then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
-            last_fetched_epoch: -1,
+            last_fetched_epoch: self.fetched_epoch,
             max_bytes: settings.fetch_partition_max_bytes,
         })
     }
@@ -268,6 +295,10 @@ impl PartitionFlow {
         }
         self.high_watermark = answer.high_watermark;
         self.worked(Side::Source, cx);
+        if let Some(diverging) = answer.diverging.filter(|at| at.end_offset < self.fetch_offset) {
+            return self.on_source_truncated(diverging.end_offset, cx);
+        }
+        self.doubts = 0;
         let mut filter = TxnFilter::new(answer.aborted.clone());
         let accepted = self.queue.accept(
             &answer.records,
@@ -278,7 +309,10 @@ impl PartitionFlow {
             frame,
         );
         match accepted {
-            Ok(next) => self.fetch_offset = next,
+            Ok(next) => {
+                self.fetch_offset = next;
+                self.fetched_epoch = self.queue.last_epoch().unwrap_or(self.fetched_epoch);
+            }
             Err((next, error)) => {
                 self.fetch_offset = next;
                 self.damaged_batch(&error.to_string(), cx);
@@ -297,13 +331,7 @@ impl PartitionFlow {
         };
         self.source = SourceState::Ready;
         self.high_watermark = range.latest;
-        match self.spec.start {
-            Start::Earliest => self.fetch_offset = range.earliest,
-            Start::Latest => self.fetch_offset = range.latest,
-            Start::At(_) => self.on_out_of_range(range, cx),
-        }
-        // From here on the partition goes by its position.
-        self.spec.start = Start::At(self.fetch_offset);
+        self.on_out_of_range(range, cx);
     }
 
     /// The end of the target's log.
@@ -318,20 +346,63 @@ impl PartitionFlow {
             _ => return,
         };
         match end {
+            Ok(end) if first => self.start_target(end, cx),
             Ok(end) => {
                 let step = self.target.on_end(end, cx.frames);
-                if first {
-                    self.worked(Side::Target, cx);
-                    let source_offset = self.fetch_offset;
-                    cx.notes
-                        .push(Note::Tell(Happening::Started { source_offset, target_end: end }));
-                }
                 self.take(step, cx);
             }
             Err(error) if first && error == ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
                 self.fail(Failure::Denied(Side::Target, error), cx);
             }
             Err(error) => self.take(Step::AskLater(error), cx),
+        }
+    }
+
+    /// The target's log ends here, and nothing is known of what it holds but what is stored.
+    fn start_target(&mut self, end: i64, cx: &mut Cx<'_>) {
+        if let Start::Pair(pair) = self.spec.start
+            && end < pair.target_next
+        {
+            let expected = pair.target_next;
+            let step = self.target.doubt_end(expected, end);
+            return self.take(step, cx);
+        }
+        self.go_on(end, cx);
+    }
+
+    /// Copying goes on at the position, behind this end of the target's log.
+    fn go_on(&mut self, target_next: i64, cx: &mut Cx<'_>) {
+        self.worked(Side::Target, cx);
+        let source_offset = self.fetch_offset;
+        self.target.index_mut().resume(source_offset, target_next);
+        self.target.start(target_next);
+        cx.notes.push(Note::Tell(Happening::Started { source_offset, target_end: target_next }));
+    }
+
+    /// A piece of a log that was asked for, to compare.
+    pub(super) fn on_log_read(
+        &mut self,
+        side: Side,
+        read: Result<Box<ReadChunk>, ErrorCode>,
+        cx: &mut Cx<'_>,
+    ) {
+        match (read, self.target.phase()) {
+            (Ok(chunk), Phase::Reading(end)) if side == Side::Target => {
+                // A chunk without records is what a throttled broker sends.
+                let stuck = chunk.next <= chunk.from && chunk.from < end;
+                let step = match stuck {
+                    true => Step::AskLater(ErrorCode::OFFSET_NOT_AVAILABLE),
+                    false => {
+                        self.target.on_head_lost(chunk.from, cx.frames);
+                        self.target.on_log(&chunk.entries, chunk.next, cx.frames)
+                    }
+                };
+                self.take(step, cx);
+            }
+            (Err(error), Phase::Reading(_)) if side == Side::Target => {
+                self.take(Step::AskLater(error), cx);
+            }
+            _ => {}
         }
     }
 
@@ -367,7 +438,7 @@ impl PartitionFlow {
     pub(super) fn on_deadline(&mut self, cx: &mut Cx<'_>) {
         let source_due = matches!(self.source, SourceState::Backoff(at) if at <= cx.now);
         if source_due && self.run != Run::Failed {
-            self.restart_source(cx);
+            self.source = SourceState::Ready;
         }
         if self.target_retry_at.is_some_and(|at| at <= cx.now) {
             self.compare(cx);
@@ -398,20 +469,13 @@ impl PartitionFlow {
     /// Goes on after a pause or a failure, from the position.
     pub(super) fn resume(&mut self, cx: &mut Cx<'_>) {
         if self.run == Run::Failed {
-            self.restart_source(cx);
+            self.source = SourceState::Ready;
             if !self.target.is_open() {
                 self.compare(cx);
             }
         }
         self.run = Run::Active;
         self.damaged = 0;
-    }
-
-    fn restart_source(&mut self, cx: &mut Cx<'_>) {
-        self.source = SourceState::Ready;
-        if !matches!(self.spec.start, Start::At(_)) {
-            self.ask_source(cx);
-        }
     }
 
     /// Asks for the target's end, for the first time or to tell what was appended.
@@ -456,11 +520,13 @@ impl PartitionFlow {
 
     fn on_out_of_range(&mut self, range: LogRange, cx: &mut Cx<'_>) {
         let position = self.fetch_offset;
-        if position > range.latest {
-            return self.fail(Failure::SourceShrank { position, range }, cx);
+        if position > range.latest && self.doubts >= DOUBTS {
+            return self.on_source_truncated(range.latest, cx);
         }
         if position >= range.earliest {
-            // Two brokers disagree, or the log has moved meanwhile.
+            // Two brokers disagree, the log has moved meanwhile, or its leader knows no epochs (KIP-595).
+            self.doubts += u32::from(position > range.latest);
+            self.fetched_epoch = -1;
             return self.trouble(Side::Source, ErrorCode::OFFSET_OUT_OF_RANGE, cx);
         }
         let (from, to) = (position, range.earliest);
@@ -468,7 +534,34 @@ impl PartitionFlow {
             return self.fail(Failure::Gap { from, to }, cx);
         }
         self.fetch_offset = to;
+        self.fetched_epoch = -1;
         cx.notes.push(Note::Tell(Happening::Gap { from, to }));
+    }
+
+    /// The source ends here now, and what lay behind is gone or another: an election that was not clean.
+    fn on_source_truncated(&mut self, end: i64, cx: &mut Cx<'_>) {
+        let (from, to) = (end, self.fetch_offset);
+        if cx.settings.on_gap == GapPolicy::Fail {
+            return self.fail(Failure::SourceTruncated { from, to }, cx);
+        }
+        self.queue.clear(cx.frames);
+        self.fetch_offset = end;
+        self.fetched_epoch = -1;
+        self.doubts = 0;
+        cx.notes.push(Note::Tell(Happening::SourceTruncated { from, to }));
+    }
+
+    /// The target does not hold what was copied: stop, or copy again what is missing.
+    fn on_diverged(&mut self, divergence: Divergence, end: i64, cx: &mut Cx<'_>) {
+        if cx.settings.on_divergence == DivergencePolicy::Fail {
+            return self.fail(Failure::Diverged(divergence), cx);
+        }
+        self.clear(cx.frames);
+        let back = self.target.index().translate_back(end).position();
+        self.fetch_offset = back.unwrap_or(self.fetch_offset).min(self.fetch_offset);
+        self.target.forget_producer();
+        cx.notes.push(Note::Tell(Happening::Diverged(divergence)));
+        self.go_on(end, cx);
     }
 
     fn take(&mut self, step: Step, cx: &mut Cx<'_>) {
@@ -476,13 +569,11 @@ impl PartitionFlow {
             Step::Nothing => {}
             Step::AskEnd => self.ask_target(cx),
             Step::AskLater(error) => self.trouble(Side::Target, error, cx),
-            Step::Settled { may_repeat } => {
+            Step::Read(from) => cx.notes.push(Note::ReadLog(Side::Target, from)),
+            Step::Settled => {
                 // With batches to send, only their acknowledgement shows that the target works.
                 if self.target.is_empty() {
                     self.worked(Side::Target, cx);
-                }
-                if may_repeat > 0 {
-                    cx.notes.push(Note::Tell(Happening::MayRepeat { records: may_repeat }));
                 }
             }
             Step::Refused { source_offset, error } => {
@@ -492,14 +583,22 @@ impl PartitionFlow {
                 self.clear(cx.frames);
                 self.damaged_batch("the target finds its checksum wrong", cx);
             }
-            Step::TargetShrank { expected, end } => self.fail(
-                Failure::Batch(format!(
-                    "the target's log ends at offset {end} but {expected} was acknowledged: it was truncated or recreated"
-                )),
-                cx,
-            ),
+            Step::TargetShrank { expected, end } => {
+                self.on_diverged(Divergence::Truncated { expected, end }, end, cx);
+            }
         }
+        self.tell_foreign(cx);
         self.let_go(cx.frames);
+    }
+
+    /// People hear at once of others who write to the topic, and then now and then.
+    fn tell_foreign(&mut self, cx: &mut Cx<'_>) {
+        if self.foreign_told.is_none_or(|told| cx.now - told >= FOREIGN_PAUSE)
+            && let Some((from, to, offsets)) = self.target.take_foreign()
+        {
+            self.foreign_told = Some(cx.now);
+            cx.notes.push(Note::Tell(Happening::Foreign { from, to, offsets }));
+        }
     }
 
     /// A batch that cannot be opened may have been damaged on the way; one that is too large stays so.

@@ -28,6 +28,8 @@ pub(super) struct Queue {
     bytes: usize,
     /// So many at the head go alone: together they could not be merged.
     singles: usize,
+    /// The leader epoch of the last entry that was seen, whatever became of it.
+    last_epoch: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,11 @@ impl Queue {
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The leader epoch under which the last fetched batch was appended.
+    pub(super) fn last_epoch(&self) -> Option<i32> {
+        self.last_epoch
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -83,6 +90,7 @@ impl Queue {
                 Decision::Seal => Some(false),
                 Decision::Rewrite(_) => Some(true),
             };
+            self.last_epoch = entry.header().map(|header| header.partition_leader_epoch());
             let behind = entry.next_offset().max(next);
             if let Some(rewrite) = rewrite
                 && entry.next_offset() > next
@@ -136,7 +144,7 @@ impl Queue {
                 let rebuilt = rewrite(entry, &options)?;
                 self.replace(1, rebuilt, Way::Rewritten, frames)?;
             } else {
-                let draft = Draft::new(source_first, entry.bytes(), charge, Way::Sealed)?;
+                let draft = Draft::sealed(source_first, entry.bytes(), charge)?;
                 self.pop();
                 return Ok(Some(draft));
             }
@@ -210,9 +218,7 @@ impl Queue {
     ) -> Result<(), BatchError> {
         let mut drafts = Vec::with_capacity(built.len());
         for batch in built {
-            let Some(first) = batch.runs.first() else { continue };
-            let charge = Charge::Owned(batch.bytes.len());
-            drafts.push(Draft::new(first.source_first, &batch.bytes, charge, way)?);
+            drafts.extend(Draft::built(batch, way)?);
         }
         for _ in 0..count {
             if let Some(charge) = self.pop() {

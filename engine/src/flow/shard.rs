@@ -24,6 +24,7 @@ use super::partition::{Cx, Note, PartitionFlow};
 use super::produce_lane::ProduceLane;
 use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
+use crate::index::OffsetIndex;
 use crate::model::{Moment, Side, TopicPartition};
 
 /// Progress of one partition, for status and for the positions that are stored.
@@ -47,12 +48,27 @@ pub struct Progress {
     pub latency_ms: Option<i64>,
 }
 
+/// What of a partition's index a flush has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncState {
+    /// The partition, as the source calls it.
+    pub source: TopicPartition,
+    /// Grows with every change of the index.
+    pub generation: u64,
+    /// Breakpoints there ever were.
+    pub breaks: u64,
+    /// The next source offset and the target offset behind the last record.
+    pub end: (i64, i64),
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Shard {
     settings: ShardSettings,
     rng: fastrand::Rng,
     partitions: BTreeMap<PartitionKey, Slot>,
+    /// The keys by topic and partition, as the source calls them.
+    keys: BTreeMap<(Arc<str>, i32), PartitionKey>,
     next_key: PartitionKey,
     fetch_lanes: BTreeMap<NodeId, FetchLane>,
     produce_lanes: BTreeMap<NodeId, ProduceLane>,
@@ -96,6 +112,7 @@ impl Shard {
             settings,
             rng: fastrand::Rng::with_seed(seed),
             partitions: BTreeMap::new(),
+            keys: BTreeMap::new(),
             next_key: 0,
             fetch_lanes: BTreeMap::new(),
             produce_lanes: BTreeMap::new(),
@@ -114,7 +131,7 @@ impl Shard {
     /// Takes one event; what has to be done about it is appended to `effects`.
     pub fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Add(spec) => self.add(now, spec, effects),
+            Event::Add(spec) => self.add(now, *spec, effects),
             Event::Remove(key) => self.remove(key),
             Event::Pause(key) => self.with(now, key, effects, |flow, _| flow.pause()),
             Event::Resume(key) => self.with(now, key, effects, PartitionFlow::resume),
@@ -132,6 +149,9 @@ impl Shard {
             }
             Event::TargetEnd(key, end) => {
                 self.with(now, key, effects, |flow, cx| flow.on_target_end(end, cx))
+            }
+            Event::LogRead(key, side, read) => {
+                self.with(now, key, effects, |flow, cx| flow.on_log_read(side, read, cx))
             }
             Event::Drain => self.drain(),
             Event::Tick => {}
@@ -189,10 +209,25 @@ impl Shard {
     }
 
     /// The keys of a source topic's partitions.
-    pub fn keys_of(&self, topic: &str) -> Vec<PartitionKey> {
-        let of_topic = |slot: &Slot| &*slot.flow.spec.source.topic == topic;
-        let found = self.partitions.iter().filter(|(_, slot)| of_topic(slot));
-        found.map(|(key, _)| *key).collect()
+    pub fn keys_of(&self, topic: &Arc<str>) -> Vec<PartitionKey> {
+        let all = (topic.clone(), i32::MIN)..=(topic.clone(), i32::MAX);
+        self.keys.range(all).map(|(_, key)| *key).collect()
+    }
+
+    /// The state of all indexes that say something.
+    pub fn sync_states(&mut self) -> Vec<SyncState> {
+        let states = self.partitions.values_mut().filter_map(|slot| {
+            let index = slot.flow.index();
+            let (generation, breaks, end) = (index.generation(), index.breaks(), index.end()?);
+            Some(SyncState { source: slot.flow.spec.source.clone(), generation, breaks, end })
+        });
+        states.collect()
+    }
+
+    /// Which offset is which, of a partition as the source calls it.
+    pub fn index_of(&mut self, topic: &Arc<str>, index: i32) -> Option<&OffsetIndex> {
+        let key = self.keys.get(&(topic.clone(), index))?;
+        Some(self.partitions.get_mut(key)?.flow.index())
     }
 
     /// Bytes of the budget that hold batches.
@@ -214,6 +249,8 @@ impl Shard {
         // Keys are never used twice, so a late answer for a removed partition finds nobody.
         let key = self.next_key;
         self.next_key += 1;
+        let source = &flow.spec.source;
+        self.keys.insert((source.topic.clone(), source.index), key);
         self.partitions.insert(key, Slot { flow, ready: false, latency_ms: None });
         self.act_on(key, notes, effects);
         for side in [Side::Source, Side::Target] {
@@ -224,6 +261,8 @@ impl Shard {
 
     fn remove(&mut self, key: PartitionKey) {
         let Some(mut slot) = self.partitions.remove(&key) else { return };
+        let source = &slot.flow.spec.source;
+        self.keys.remove(&(source.topic.clone(), source.index));
         slot.flow.clear(&mut self.frames);
         leave_source(&mut self.fetch_lanes, key, &slot);
         leave_target(&mut self.produce_lanes, key, &mut slot);
@@ -265,6 +304,7 @@ impl Shard {
             match note {
                 Note::AskSourceRange => effects.push(Effect::AskSourceRange(key)),
                 Note::AskTargetEnd => effects.push(Effect::AskTargetEnd(key)),
+                Note::ReadLog(side, from) => effects.push(Effect::ReadLog(key, side, from)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
                 Note::WakeAt(at) => {
                     self.wakes.insert((at, key));

@@ -1,24 +1,32 @@
 //! The target half of a partition: an ordered window of batches under way, and what to believe when an answer is unclear.
 //!
-//! Invariants: (a) batches leave the window from the front only, each exactly once; (b) `target_next` is the target offset
-//! behind the last batch that left, as long as nobody else writes; (c) a batch is sent again only with the same bytes and
-//! the same sequence number, or after the log's end has shown that it is not there; (d) an answer counts for the sending
-//! that it belongs to, never for a later one; (e) a batch is given up only when nothing before it is in doubt.
+//! Invariants: (a) batches leave the window from the front only, each exactly once, and only with the offset at which the
+//! target holds them; (b) everything below `target_next` is known: ours, or stepped over; (c) a batch is sent again only
+//! with the same bytes and the same sequence number, after the log has shown that it is not there; (d) an answer counts
+//! for the sending that it belongs to, never for a later one; (e) a batch is given up only when nothing before it is in
+//! doubt.
+//!
+//! When an answer is unclear, the log between `target_next` and its end is read. Producer id, epoch and sequence number
+//! tell our batches from those of others; so it does not matter how many are under way, how long the broker remembers
+//! them, and who else writes.
 //!
 //! The error of the first batch that was not appended decides. A broker takes a producer's batches in order, so those
 //! behind it are refused for its sake.
 
 use std::collections::VecDeque;
 
-use protocol_client::batch::ProducerStamp;
+use protocol_client::batch::{BatchHeader, Entry, Magic, ProducerStamp};
 use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::Frames;
 use super::outgoing::{Answer, Draft, Outgoing, Way};
+use crate::index::OffsetIndex;
 
-/// Batches of one partition that may be under way: the broker remembers the last five of a producer
-/// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
-const WINDOW_BATCHES: usize = 5;
+/// Batches of one partition that may be under way.
+const WINDOW_BATCHES: usize = 32;
+
+/// Bytes of them that may be, unless it is a single batch.
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// How often the end of the log is asked for before it is believed that acknowledged records are gone.
 const DOUBTS_ABOUT_LOSS: u32 = 5;
@@ -38,6 +46,8 @@ pub(super) enum Phase {
     Settling,
     /// The end of the log is being asked for to tell what was appended.
     Comparing,
+    /// The log is being read up to this end for the same reason.
+    Reading(i64),
     /// Waiting before the end is asked for again.
     Backoff,
 }
@@ -51,11 +61,10 @@ pub(super) enum Step {
     AskEnd,
     /// Ask again, later.
     AskLater(ErrorCode),
-    /// The partition goes on; this many records may have been sent twice.
-    Settled {
-        /// Zero unless another writer hid what was appended.
-        may_repeat: u64,
-    },
+    /// Read the target's log from this offset on.
+    Read(i64),
+    /// The partition goes on.
+    Settled,
     /// The target refuses this batch for good.
     Refused {
         /// First source offset of the batch.
@@ -121,10 +130,13 @@ pub(super) struct TargetSide {
     established: bool,
     doubts: u32,
     delivered: Delivered,
+    index: OffsetIndex,
+    /// Offsets that were stepped over and nobody has heard of: the first, the one behind the last, how many.
+    foreign: Option<(i64, i64, u64)>,
 }
 
 impl TargetSide {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(index: OffsetIndex) -> Self {
         Self {
             phase: Phase::Asking,
             window: VecDeque::new(),
@@ -135,7 +147,30 @@ impl TargetSide {
             established: false,
             doubts: 0,
             delivered: Delivered::default(),
+            index,
+            foreign: None,
         }
+    }
+
+    /// Which offset is which, of all that was copied.
+    pub(super) fn index(&self) -> &OffsetIndex {
+        &self.index
+    }
+
+    pub(super) fn index_mut(&mut self) -> &mut OffsetIndex {
+        &mut self.index
+    }
+
+    /// Offsets of others that were stepped over since the last call: the first, the one behind the last, how many.
+    pub(super) fn take_foreign(&mut self) -> Option<(i64, i64, u64)> {
+        self.foreign.take()
+    }
+
+    /// The target is known up to here, and copying goes on.
+    pub(super) fn start(&mut self, target_next: i64) {
+        self.target_next = Some(target_next);
+        self.phase = Phase::Ready;
+        self.doubts = 0;
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -171,7 +206,10 @@ impl TargetSide {
 
     /// Whether the fate of a batch is still to be found out.
     pub(super) fn is_open(&self) -> bool {
-        let settling = matches!(self.phase, Phase::Settling | Phase::Comparing | Phase::Backoff);
+        let settling = matches!(
+            self.phase,
+            Phase::Settling | Phase::Comparing | Phase::Reading(_) | Phase::Backoff
+        );
         !self.window.is_empty() && (settling || self.is_waiting())
     }
 
@@ -182,7 +220,9 @@ impl TargetSide {
 
     /// Whether a new batch may enter the window.
     pub(super) fn has_room(&self) -> bool {
-        self.may_send() && self.window.len() < WINDOW_BATCHES
+        self.may_send()
+            && self.window.len() < WINDOW_BATCHES
+            && self.window.iter().map(Outgoing::wire_bytes).sum::<usize>() < WINDOW_BYTES
     }
 
     fn may_send(&self) -> bool {
@@ -219,11 +259,13 @@ impl TargetSide {
             return Step::Nothing;
         };
         match outcome {
-            Ok(base_offset) => {
+            // An offset below what is known can only come of a log that was cut.
+            Ok(base_offset) if self.target_next.is_some_and(|next| base_offset >= next) => {
                 batch.answer = Answer::Appended(base_offset);
                 self.established = true;
             }
-            Err(error) => {
+            _ => {
+                let error = outcome.err().unwrap_or(ErrorCode::NETWORK_EXCEPTION);
                 batch.answer = Answer::Failed(error);
                 if self.phase == Phase::Ready {
                     self.phase = Phase::Settling;
@@ -248,36 +290,76 @@ impl TargetSide {
         self.settle()
     }
 
-    /// The end of the target's log, asked for at the start or to settle an unclear outcome.
+    /// The end of the target's log, asked for to settle an unclear outcome.
     pub(super) fn on_end(&mut self, end: i64, frames: &mut Frames) -> Step {
-        if self.target_next.is_none() {
-            self.target_next = Some(end);
-            self.phase = Phase::Ready;
-            return Step::Settled { may_repeat: 0 };
-        }
-        self.believe_later_answers(frames);
         let expected = self.target_next.unwrap_or(end);
         if end < expected {
-            return self.doubt(DOUBTS_ABOUT_LOSS).unwrap_or_else(|| {
-                self.phase = Phase::Ready;
-                Step::TargetShrank { expected, end }
-            });
+            return self.doubt_end(expected, end);
         }
-        let appended = self.prefix_up_to(expected, end);
-        for _ in 0..appended.unwrap_or(0) {
-            self.deliver(None, frames);
+        self.phase = Phase::Reading(end);
+        self.on_log(&[], expected, frames)
+    }
+
+    /// The target's log ends before what is stored.
+    pub(super) fn doubt_end(&mut self, expected: i64, end: i64) -> Step {
+        let shrank = Step::TargetShrank { expected, end };
+        self.doubt(DOUBTS_ABOUT_LOSS).unwrap_or(shrank)
+    }
+
+    /// The target's log begins here: what retention took of the part that has to be read was in our order.
+    pub(super) fn on_head_lost(&mut self, start: i64, frames: &mut Frames) {
+        while let (Some(front), Some(next)) = (self.window.front(), self.target_next)
+            && next + i64::from(front.records) <= start
+        {
+            self.deliver(next, frames);
         }
-        let foreign = appended.is_none();
-        if foreign && self.window.is_empty() {
-            self.target_next = Some(end);
+    }
+
+    /// A piece of the target's log behind `target_next`; the next piece begins at `next`.
+    pub(super) fn on_log(&mut self, entries: &[Entry], next: i64, frames: &mut Frames) -> Step {
+        let Phase::Reading(end) = self.phase else { return Step::Nothing };
+        for entry in entries {
+            let known = self.target_next.unwrap_or(0);
+            if entry.next_offset() <= known || entry.base_offset() >= end {
+                continue;
+            }
+            match self.window.front() {
+                Some(front) if is_stamped(entry, front.stamp) => {
+                    self.deliver(entry.base_offset().max(known), frames);
+                }
+                _ => self.step_over(entry.next_offset(), !entry.is_control()),
+            }
         }
+        match next.max(self.target_next.unwrap_or(0)) {
+            next if next < end => Step::Read(next),
+            _ => {
+                self.pop_answered(frames);
+                self.conclude()
+            }
+        }
+    }
+
+    /// The log is known up to its end: what is still in the window is not there.
+    fn conclude(&mut self) -> Step {
         match self.front_error() {
             Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
             Some((_, error)) if is_sequence_trouble(error) => {
-                self.doubt(DOUBTS_ABOUT_SEQUENCE).unwrap_or_else(|| self.start_new_epoch(foreign))
+                self.doubt(DOUBTS_ABOUT_SEQUENCE).unwrap_or_else(|| self.start_new_epoch())
             }
-            _ => self.send_again(0),
+            _ => self.send_again(),
         }
+    }
+
+    /// What the target knows of our sequence numbers is gone; call it with an empty window.
+    pub(super) fn forget_producer(&mut self) {
+        if self.producer.is_some() {
+            self.start_new_epoch();
+        }
+    }
+
+    /// Whether the target's end is known.
+    pub(super) fn is_started(&self) -> bool {
+        self.target_next.is_some()
     }
 
     /// Batches that wait long must not pin the frames of their neighbors.
@@ -333,47 +415,23 @@ impl TargetSide {
         while let Some(Answer::Appended(base_offset)) =
             self.window.front().map(|batch| batch.answer)
         {
-            self.deliver(Some(base_offset), frames);
+            self.deliver(base_offset, frames);
         }
     }
 
-    /// A broker appends a producer's batches in order, so one that stands where it must proves those before it.
-    fn believe_later_answers(&mut self, frames: &mut Frames) {
-        let mut expected = self.target_next.unwrap_or(-1);
-        let mut proven = 0;
-        for (index, batch) in self.window.iter().enumerate() {
-            if batch.answer == Answer::Appended(expected) {
-                proven = index + 1;
-            }
-            expected += i64::from(batch.records);
-        }
-        for _ in 0..proven {
-            self.deliver(None, frames);
-        }
-    }
-
-    /// How many batches of the window end exactly at `end`; `None` when none does, or when an answer says that a batch
-    /// stands where it cannot stand then.
-    fn prefix_up_to(&self, expected: i64, end: i64) -> Option<usize> {
-        let mut at = expected;
-        let mut prefix = (at == end).then_some(0);
-        for (index, batch) in self.window.iter().take(self.sent).enumerate() {
-            if matches!(batch.answer, Answer::Appended(base_offset) if base_offset != at) {
-                return None;
-            }
-            at += i64::from(batch.records);
-            if at == end {
-                prefix = Some(index + 1);
-            }
-        }
-        prefix
-    }
-
-    fn deliver(&mut self, base_offset: Option<i64>, frames: &mut Frames) {
+    /// The first batch of the window stands at this offset.
+    fn deliver(&mut self, base_offset: i64, frames: &mut Frames) {
         let Some(batch) = self.window.pop_front() else { return };
         self.sent = self.sent.saturating_sub(1);
-        let base = base_offset.filter(|base| *base >= 0).or(self.target_next);
-        self.target_next = base.map(|base| base + i64::from(batch.records));
+        if self.target_next.is_some_and(|next| next < base_offset) {
+            self.step_over(base_offset, true);
+        }
+        self.target_next = Some(base_offset + i64::from(batch.records));
+        let mut target_first = base_offset;
+        for run in batch.runs.as_slice() {
+            self.index.append(run.source_first, target_first, run.count);
+            target_first += i64::from(run.count);
+        }
         self.delivered.records += u64::from(batch.records);
         self.delivered.bytes += batch.wire_bytes() as u64;
         self.delivered.last_timestamp_ms = batch.max_timestamp_ms;
@@ -386,6 +444,16 @@ impl TargetSide {
         batch.release(frames);
     }
 
+    /// What lies before `next` is not ours.
+    fn step_over(&mut self, next: i64, is_foreign: bool) {
+        let from = self.target_next.unwrap_or(next);
+        self.target_next = Some(next);
+        if is_foreign && next > from {
+            let (first, _, offsets) = self.foreign.unwrap_or((from, next, 0));
+            self.foreign = Some((first, next, offsets + (next - from).unsigned_abs()));
+        }
+    }
+
     /// An end may lag behind for a moment: ask again before believing it.
     fn doubt(&mut self, limit: u32) -> Option<Step> {
         self.doubts += 1;
@@ -393,16 +461,16 @@ impl TargetSide {
     }
 
     /// Sends what is left again.
-    fn send_again(&mut self, may_repeat: u64) -> Step {
+    fn send_again(&mut self) -> Step {
         self.sent = 0;
         self.doubts = 0;
         self.phase = Phase::Ready;
-        Step::Settled { may_repeat }
+        Step::Settled
     }
 
     /// The broker does not know our sequence any more. An idempotent producer without transactional id bumps its epoch by
     /// itself; its sequence starts at zero again (`ProducerAppendInfo`).
-    fn start_new_epoch(&mut self, foreign: bool) -> Step {
+    fn start_new_epoch(&mut self) -> Step {
         let (producer_id, epoch) = self.producer.unwrap_or((-1, -1));
         let Some(epoch) = epoch.checked_add(1) else {
             let source_offset = self.first_offset().unwrap_or(-1);
@@ -416,9 +484,20 @@ impl TargetSide {
             base_sequence = sequence_after(base_sequence, batch.records);
         }
         self.next_sequence = base_sequence;
-        let records = self.window.iter().map(|batch| u64::from(batch.records)).sum();
-        self.send_again(if foreign { records } else { 0 })
+        self.send_again()
     }
+}
+
+/// Whether a batch of the target is the one that was sent with this stamp. Whatever a broker or its cleaner does to a
+/// batch, these three stay (`Cleaner`, `DefaultRecordBatch`).
+fn is_stamped(entry: &Entry, stamp: ProducerStamp) -> bool {
+    if entry.magic() != Magic::V2 || entry.is_control() {
+        return false;
+    }
+    let Ok(header) = BatchHeader::parse(entry.bytes()) else { return false };
+    let ProducerStamp { producer_id, epoch, base_sequence } = stamp;
+    (header.producer_id(), header.producer_epoch(), header.base_sequence())
+        == (producer_id, epoch, base_sequence)
 }
 
 /// Sequence numbers run from 0 to 2^31-1 and start again (`DefaultRecordBatch.incrementSequence`).
@@ -453,8 +532,9 @@ mod tests {
 
     /// A target whose log ended at 100, with these batches in the window, all sent in requests 0, 1, 2, ….
     fn sent(counts: &[u32], frames: &mut Frames) -> TargetSide {
-        let mut target = TargetSide::new();
-        target.on_end(100, frames);
+        let mut target = TargetSide::new(OffsetIndex::default());
+        target.start(100);
+        target.index_mut().begin(0, 100);
         target.established = true;
         for (request, count) in counts.iter().enumerate() {
             push(&mut target, *count, frames);
@@ -469,7 +549,42 @@ mod tests {
         let bytes = batch.build().unwrap().bytes;
         let charge = frames.own(bytes.len());
         let source_first = i64::from(target.next_sequence);
-        target.push(Draft::new(source_first, &bytes, charge, Way::Sealed).unwrap(), (7, 0));
+        let mut bytes = bytes.to_vec();
+        bytes[..8].copy_from_slice(&source_first.to_be_bytes());
+        target.push(Draft::sealed(source_first, &bytes.into(), charge).unwrap(), (7, 0));
+    }
+
+    /// Of the window, what the target's log holds from `base_offset` on: batches of ours by their place in the window,
+    /// `None` for one record of somebody else.
+    fn log(target: &TargetSide, mut base_offset: i64, batches: &[Option<usize>]) -> Vec<Entry> {
+        let mut foreign = BatchBuilder::new();
+        foreign.push(None, Some(b"foreign"), &[], 5);
+        let foreign = foreign.build().unwrap().bytes;
+        let entry = |at: &Option<usize>| {
+            let mut bytes = match at.map(|at| &target.window[at]) {
+                Some(batch) => [&batch.header[..], &batch.payload].concat(),
+                None => foreign.to_vec(),
+            };
+            bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
+            let entry = Entry::new(bytes.into()).unwrap();
+            base_offset = entry.next_offset();
+            entry
+        };
+        batches.iter().map(entry).collect()
+    }
+
+    /// The log ends here, and holds this behind what is known.
+    fn settle(target: &mut TargetSide, batches: &[Option<usize>], frames: &mut Frames) -> Step {
+        let from = target.target_next.unwrap();
+        let entries = log(target, from, batches);
+        let end = entries.last().map_or(from, Entry::next_offset);
+        match target.on_end(end, frames) {
+            Step::Read(from) => {
+                assert_eq!(Some(from), target.target_next);
+                target.on_log(&entries, end, frames)
+            }
+            step => step,
+        }
     }
 
     fn sequences(target: &TargetSide) -> Vec<i32> {
@@ -491,9 +606,9 @@ mod tests {
     #[test]
     fn until_the_first_acknowledgement_one_batch_is_under_way() {
         let mut frames = Frames::new(1 << 20);
-        let mut target = TargetSide::new();
+        let mut target = TargetSide::new(OffsetIndex::default());
         assert!(!target.has_room(), "the target's end is not known");
-        target.on_end(0, &mut frames);
+        target.start(0);
         push(&mut target, 1, &mut frames);
         target.send_next(0);
         assert!(!target.has_room());
@@ -503,7 +618,7 @@ mod tests {
             push(&mut target, 1, &mut frames);
             target.send_next(request);
         }
-        assert!(!target.has_room(), "the broker remembers no more than five");
+        assert!(!target.has_room(), "everything has a limit");
     }
 
     #[test]
@@ -511,7 +626,7 @@ mod tests {
         let mut frames = Frames::new(1 << 20);
         let mut target = sent(&[2], &mut frames);
         assert_eq!(target.on_leader_moved(), Step::AskEnd);
-        assert_eq!(target.on_end(100, &mut frames), Step::Settled { may_repeat: 0 });
+        assert_eq!(target.on_end(100, &mut frames), Step::Settled);
         target.send_next(9);
         assert_eq!(target.on_answer(0, Err(TIMED_OUT), &mut frames), Step::Nothing);
         assert_eq!(target.phase(), Phase::Ready);
@@ -527,11 +642,8 @@ mod tests {
         target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
         let step = target.on_answer(2, Err(ErrorCode(10)), &mut frames);
         assert_eq!(step, Step::AskLater(TIMED_OUT));
-        target.set_phase(Phase::Comparing);
-        assert_eq!(
-            target.on_end(105, &mut frames),
-            Step::Refused { source_offset: 5, error: ErrorCode(10) }
-        );
+        let refused = Step::Refused { source_offset: 5, error: ErrorCode(10) };
+        assert_eq!(settle(&mut target, &[Some(0), Some(1)], &mut frames), refused);
         target.clear(&mut frames);
         assert_eq!(target.next_sequence, 5, "what follows takes the place of what was given up");
     }
@@ -543,10 +655,9 @@ mod tests {
         target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
         target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
         for _ in 0..DOUBTS_ABOUT_SEQUENCE {
-            target.set_phase(Phase::Comparing);
             assert!(matches!(target.on_end(100, &mut frames), Step::AskLater(_)));
         }
-        assert_eq!(target.on_end(100, &mut frames), Step::Settled { may_repeat: 0 });
+        assert_eq!(target.on_end(100, &mut frames), Step::Settled);
         assert_eq!((sequences(&target), target.producer), (vec![0, 2], Some((7, 1))));
         assert!(target.window.iter().all(|batch| batch.stamp.epoch == 1));
         target.send_next(5);
@@ -566,13 +677,44 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_writer_and_a_lost_sequence_may_repeat() {
+    fn foreign_batches_are_stepped_over_and_the_index_stays_exact() {
         let mut frames = Frames::new(1 << 20);
-        let mut target = sent(&[2, 3], &mut frames);
-        target.doubts = DOUBTS_ABOUT_SEQUENCE;
-        target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
-        target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
-        assert_eq!(target.on_end(101, &mut frames), Step::Settled { may_repeat: 5 });
+        let mut target = sent(&[1, 3], &mut frames);
+        target.on_leader_moved();
+        // As many foreign records as the first batch has: only the stamps tell them apart.
+        assert_eq!(settle(&mut target, &[None], &mut frames), Step::Settled);
+        assert_eq!(sequences(&target), [0, 1]);
+        assert_eq!(target.take_foreign(), Some((100, 101, 1)));
+        target.send_next(7);
+        target.send_next(8);
+        target.on_leader_moved();
+        assert_eq!(
+            settle(&mut target, &[None, Some(0), None, Some(1)], &mut frames),
+            Step::Settled
+        );
+        assert!(target.is_empty());
+        assert_eq!(target.take_foreign(), Some((101, 104, 2)));
+        let translated = |position| target.index().translate(position).position();
+        assert_eq!(
+            [translated(0), translated(1), translated(4)],
+            [Some(102), Some(104), Some(107)]
+        );
+    }
+
+    #[test]
+    fn an_answer_behind_what_was_expected_tells_of_others() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2], &mut frames);
+        target.on_answer(0, Ok(103), &mut frames);
+        assert_eq!((target.take_foreign(), target.target_next()), (Some((100, 103, 3)), Some(105)));
+        assert_eq!(target.index().translate(1).position(), Some(104));
+    }
+
+    #[test]
+    fn an_answer_before_what_is_known_is_not_believed() {
+        let mut frames = Frames::new(1 << 20);
+        let mut target = sent(&[2], &mut frames);
+        assert_eq!(target.on_answer(0, Ok(98), &mut frames), Step::AskEnd);
     }
 
     #[test]
@@ -595,25 +737,42 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever prefix was appended and whichever of its answers came: exactly the rest is sent again.
+        /// Whatever prefix was appended, whoever wrote between, and whichever answers came: exactly the rest is sent
+        /// again.
         #[test]
-        fn the_end_settles_every_loss(
+        fn the_log_settles_every_loss(
             counts in prop::collection::vec(1u32..6, 1..=WINDOW_BATCHES),
             appended in 0..=WINDOW_BATCHES,
             heard in prop::collection::vec(any::<bool>(), WINDOW_BATCHES),
+            foreign in prop::collection::vec(any::<bool>(), WINDOW_BATCHES),
         ) {
             let appended = appended.min(counts.len());
             let mut frames = Frames::new(1 << 20);
             let mut target = sent(&counts, &mut frames);
-            let mut end = 100;
-            for (request, count) in counts[..appended].iter().enumerate() {
+            let mut order = Vec::new();
+            for (at, foreign) in foreign.iter().enumerate().take(appended) {
+                order.extend(foreign.then_some(None));
+                order.push(Some(at));
+            }
+            let entries = log(&target, 100, &order);
+            let end = entries.last().map_or(100, Entry::next_offset);
+            let ours = entries.iter().filter(|entry| {
+                entry.header().is_some_and(|header| header.producer_id() == 7)
+            });
+            for (request, entry) in ours.enumerate() {
                 if heard[request] {
-                    target.on_answer(request as u64, Ok(end), &mut frames);
+                    target.on_answer(request as u64, Ok(entry.base_offset()), &mut frames);
                 }
-                end += i64::from(*count);
             }
             if target.on_leader_moved() == Step::AskEnd {
-                prop_assert_eq!(target.on_end(end, &mut frames), Step::Settled { may_repeat: 0 });
+                let mut step = target.on_end(end, &mut frames);
+                for entry in &entries {
+                    if let Step::Read(from) = step && entry.base_offset() >= from {
+                        step = target.on_log(
+                            std::slice::from_ref(entry), entry.next_offset(), &mut frames);
+                    }
+                }
+                prop_assert_eq!(step, Step::Settled);
             }
             prop_assert_eq!(target.target_next(), Some(end));
             let rest: Vec<u32> = target.window.iter().map(|batch| batch.records).collect();

@@ -1,15 +1,17 @@
 //! Reads and writes the offsets topic at the target.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol_client::ClientError;
-use protocol_client::batch::{BatchError, HEADER_BYTES, TxnFilter, Verdict};
+use protocol_client::batch::{BatchError, HEADER_BYTES, Rebuilt, TxnFilter, Verdict};
 use protocol_client::client::{Client, OffsetSpec, ReadLimits};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 use thiserror::Error;
 
-use super::ledger::{Ledger, Position};
+use super::ledger::{Ledger, Position, Stored};
+use crate::records::pair::EndedProducer;
 
 /// Attempts to write one batch whose fate is unclear. Writing a position twice does no harm: the last one counts.
 const ATTEMPTS: u32 = 5;
@@ -82,9 +84,14 @@ impl PositionStore {
         Ok(store)
     }
 
-    /// Where reading goes on, if that is stored.
-    pub fn position(&self, topic: &str, index: i32) -> Option<i64> {
-        self.ledger.position(topic, index)
+    /// What is stored of a partition.
+    pub fn stored(&self, topic: &str, index: i32) -> Stored {
+        self.ledger.stored(topic, index)
+    }
+
+    /// The last producer of this transactional id that ended in good order.
+    pub fn ended(&self, transactional_id: &str) -> Option<EndedProducer> {
+        self.ledger.ended(transactional_id)
     }
 
     /// Records that were not understood.
@@ -103,6 +110,28 @@ impl PositionStore {
     ) -> Result<usize, StoreError> {
         let changes = self.ledger.changes(positions);
         let encoded = self.ledger.encode(&changes, self.partitions, now_ms);
+        self.write_batches(encoded).await?;
+        let count = changes.len();
+        self.ledger.commit(changes);
+        Ok(count)
+    }
+
+    /// Notes that the producers of these transactional ids ended in good order.
+    ///
+    /// # Errors
+    /// That could not be written.
+    pub async fn write_ends(
+        &self,
+        ended: &BTreeMap<String, EndedProducer>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.write_batches(self.ledger.encode_ends(ended, self.partitions, now_ms)).await
+    }
+
+    async fn write_batches(
+        &self,
+        encoded: Result<Vec<(i32, Rebuilt)>, BatchError>,
+    ) -> Result<(), StoreError> {
         let unbuilt = |error| StoreError::Batch { partition: self.partition(0), error };
         for (index, batch) in encoded.map_err(unbuilt)? {
             let partition = self.partition(index);
@@ -110,9 +139,7 @@ impl PositionStore {
                 self.write_batch(&partition, *header, batch.bytes.slice(HEADER_BYTES..)).await?;
             }
         }
-        let count = changes.len();
-        self.ledger.commit(changes);
-        Ok(count)
+        Ok(())
     }
 
     async fn write_batch(

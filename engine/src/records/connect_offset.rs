@@ -31,10 +31,12 @@ impl ConnectOffsetKey {
     /// The key under which `MirrorSourceConnector` keeps the position of one partition.
     pub fn source(connector: &str, partition: SourcePartition<'_>) -> Self {
         let SourcePartition { cluster, topic, partition } = partition;
-        Self::new(connector, json!({"cluster": cluster, "topic": topic, "partition": partition}))
+        let members = json!({"cluster": cluster, "topic": topic, "partition": partition});
+        Self::with_members(connector, members)
     }
 
-    fn new(connector: &str, members: Value) -> Self {
+    /// A key of other members.
+    pub(super) fn with_members(connector: &str, members: Value) -> Self {
         let members = match members {
             Value::Object(members) => members,
             _ => Map::new(),
@@ -68,6 +70,11 @@ impl ConnectOffsetKey {
             },
             Ok(_) => Err(bad("the key is not an array of two")),
         }
+    }
+
+    /// A member that is a text.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        self.members.get(name)?.as_str()
     }
 
     /// The partition, if the key has the members of the source connector's keys.

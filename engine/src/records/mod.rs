@@ -10,6 +10,7 @@ pub mod heartbeat;
 mod jackson;
 pub mod murmur2;
 pub mod offset_sync;
+pub mod pair;
 
 pub use checkpoint::Checkpoint;
 pub use connect_offset::{ConnectOffsetKey, ConnectOffsetValue};

@@ -56,10 +56,7 @@ pub(super) fn shard_settings(
         batches: config.batches,
         on_gap: config.on_gap,
         on_divergence: config.on_divergence,
-        isolation: match consumer.isolation {
-            IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
-            IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
-        },
+        isolation: isolation(config),
         budget_bytes,
         fetch_max_bytes: consumer.fetch_max_bytes.unwrap_or(defaults.fetch_max_bytes),
         fetch_partition_max_bytes: consumer
@@ -75,6 +72,14 @@ pub(super) fn shard_settings(
         produce_timeout_ms: i32::try_from(config.producer.connection.request_timeout.as_millis())
             .unwrap_or(i32::MAX),
         wall_start_ms: clock.wall_start_ms(),
+    }
+}
+
+/// Which records of the source are copied.
+pub(super) fn isolation(config: &FlowConfig) -> Isolation {
+    match config.consumer.isolation {
+        IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
+        IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
     }
 }
 

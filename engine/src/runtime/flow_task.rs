@@ -7,29 +7,34 @@ use std::time::Duration;
 
 use protocol_client::ClientError;
 use protocol_client::client::ProducerIdentity;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
+use super::begin::{self, Anew};
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
 use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
 use super::shard_task::{self, Command, ShardSetup};
 use super::supervisor::progress;
-use super::tell::{Brokers, Troubles};
+use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
-use crate::config::{FlowConfig, PositionsConfig, ProcessConfig, StartFrom};
+use crate::config::{FlowConfig, PositionsConfig, ProcessConfig};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::shard::{Delivered, PartitionState, Progress};
-use crate::model::Side;
-use crate::positions::ledger::{Ledger, Position};
+use crate::model::{Pair, Side};
+use crate::positions::beginning::{Beginning, Situation};
+use crate::positions::ledger::{Ledger, Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
 
 /// Wait between attempts to reach a cluster, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// How often leaders that did not say where their logs begin and end are asked again.
+const BEGIN: Duration = Duration::from_secs(1);
 
 /// What a flow is made of; its shards run already.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(super) struct FlowSetup {
     clock: Clock,
     clients: FlowClients,
     shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// A shard saw something that topics have to be looked at for.
+    news: Arc<Notify>,
 }
 
 impl FlowSetup {
@@ -56,6 +63,7 @@ impl FlowSetup {
         let budget_bytes = usize::try_from(process.memory_bytes / shares).unwrap_or(usize::MAX);
         let settings = clusters::shard_settings(&config, budget_bytes, clock);
         let brokers = Brokers::new(name.clone());
+        let news = Arc::new(Notify::new());
         let shards = (0..threads.len()).map(|index| {
             let (commands, receiver) = mpsc::unbounded_channel();
             let setup = ShardSetup {
@@ -64,6 +72,7 @@ impl FlowSetup {
                 brokers: brokers.clone(),
                 settings: settings.clone(),
                 clock,
+                news: news.clone(),
                 seed: fastrand::u64(..),
                 source: clients.source.clone(),
                 target: clients.target.clone(),
@@ -74,7 +83,7 @@ impl FlowSetup {
             commands
         });
         let shards = shards.collect();
-        Self { name, config, clock, clients, shards }
+        Self { name, config, clock, clients, shards, news }
     }
 
     pub(super) fn name(&self) -> Arc<str> {
@@ -99,7 +108,7 @@ pub(super) async fn run(
         store: None,
         placement: Placement::default(),
         created: BTreeSet::new(),
-        replaced: BTreeSet::new(),
+        anew: Vec::new(),
         next_shard: 0,
         troubles: BTreeMap::new(),
     };
@@ -125,8 +134,8 @@ struct Flow {
     placement: Placement,
     /// Topics that were created at the target and are not placed yet.
     created: BTreeSet<Arc<str>>,
-    /// Topics of the source whose name another topic has now: positions in the old one must not be taken for its own.
-    replaced: BTreeSet<Arc<str>>,
+    /// Partitions of which it is still to be found out where they begin.
+    anew: Vec<Anew>,
     next_shard: usize,
     troubles: BTreeMap<Work, Troubles>,
 }
@@ -141,12 +150,16 @@ impl Flow {
         let never = Duration::from_secs(365 * 24 * 3600);
         let mut refresh = ticker(config.refresh_topics.unwrap_or(never));
         let mut flush = ticker(config.positions.flush_interval);
+        let mut begin = ticker(BEGIN);
+        let news = self.setup.news.clone();
         refresh.tick().await;
         flush.tick().await;
         loop {
             tokio::select! {
                 _ = refresh.tick() => self.refresh().await,
+                () = news.notified() => self.refresh().await,
                 _ = flush.tick() => self.flush().await,
+                _ = begin.tick(), if !self.anew.is_empty() => self.begin().await,
             }
         }
     }
@@ -253,64 +266,99 @@ impl Flow {
             let producer = self.setup.clients.target.init_idempotent_producer().await;
             self.use_producer(&producer.map_err(topics::DiscoverError::at(Side::Target))?);
         }
-        let mut specs: Vec<Vec<PartitionSpec>> = vec![Vec::new(); self.setup.shards.len()];
+        let mut ready = Vec::new();
         for topic in &found.topics {
-            for spec in self.place(topic) {
-                specs[self.next_shard % self.setup.shards.len()].push(spec);
-                self.next_shard += 1;
-            }
+            self.place(topic, &mut ready).await;
         }
-        let count: usize = specs.iter().map(Vec::len).sum();
-        if count > 0 {
-            info!(flow = %name, "{count} more partitions are replicated, {} topics in all", self.placement.len());
-        }
-        for (shard, specs) in self.setup.shards.iter().zip(specs) {
-            if !specs.is_empty() {
-                let _ = shard
-                    .send(Command::Views(found.source_view.clone(), found.target_view.clone()));
-                let _ = shard.send(Command::Add(specs));
-            }
-        }
+        self.hand_out(ready);
+        self.begin().await;
         Ok(())
     }
 
-    /// What of a topic the shards have to be given.
-    fn place(&mut self, topic: &FoundTopic) -> Vec<PartitionSpec> {
-        let (source, target) = (&topic.source, &topic.target);
-        let seen = self.placement.see(source, topic.partitions, topic.ids);
-        let is_created = self.created.remove(target);
-        let (from, ids, start) = match seen {
-            Seen::Known { from, ids } => {
-                if ids.source != topic.ids.source {
-                    self.replaced.insert(source.clone());
-                }
-                (from, ids, None)
+    /// Gives partitions to the shards.
+    fn hand_out(&mut self, ready: Vec<PartitionSpec>) {
+        let FlowSetup { name, clients, shards, .. } = &self.setup;
+        if ready.is_empty() {
+            return;
+        }
+        info!(flow = %name, "{} more partitions are replicated, {} topics in all", ready.len(), self.placement.len());
+        let mut specs: Vec<Vec<PartitionSpec>> = vec![Vec::new(); shards.len()];
+        for spec in ready {
+            specs[self.next_shard % shards.len()].push(spec);
+            self.next_shard += 1;
+        }
+        for (shard, specs) in shards.iter().zip(specs) {
+            if !specs.is_empty() {
+                let _ = shard.send(Command::Views(clients.source.view(), clients.target.view()));
+                let _ = shard.send(Command::Add(specs));
             }
-            Seen::OtherCopy => {
-                self.replaced.remove(source);
-                self.remove(source);
-                (0, topic.ids, self.start_of_empty_copy(topic))
-            }
-            Seen::New if is_created => (0, topic.ids, self.start_of_empty_copy(topic)),
-            Seen::New => (0, topic.ids, None),
-        };
-        let specs = (from..topic.partitions).map(|index| {
-            let start = start.unwrap_or_else(|| self.start_of(source, index));
-            topic.spec(ids, index, start)
-        });
-        specs.collect()
+        }
     }
 
-    /// A copy that was made just now lacks what was copied before, whatever the stored positions say.
-    fn start_of_empty_copy(&self, topic: &FoundTopic) -> Option<Start> {
-        let stored = |index| self.store.as_ref()?.position(&topic.source, index);
-        let (source, target) = (&topic.source, &topic.target);
-        let is_known = (0..topic.partitions).any(|index| stored(index).is_some());
-        if !is_known || self.setup.config.consumer.start == StartFrom::Latest {
-            return None;
+    /// Finds out where the partitions of a topic begin that are not placed yet.
+    async fn place(&mut self, topic: &FoundTopic, ready: &mut Vec<PartitionSpec>) {
+        let seen = self.placement.see(&topic.source, topic.partitions, topic.ids);
+        let is_created = self.created.remove(&topic.target);
+        let from = match seen {
+            Seen::From(from) => from,
+            Seen::Other => {
+                // What the old one reached has to be known, to say what of it is lost.
+                self.flush().await;
+                self.remove(&topic.source);
+                0
+            }
+        };
+        let mut told = false;
+        for index in from..topic.partitions {
+            let mut spec = topic.spec(index);
+            let config = &self.setup.config;
+            let stored = self.store.as_ref().map(|store| store.stored(&topic.source, index));
+            let situation = Situation {
+                stored: stored.unwrap_or(Stored::Nothing),
+                ids: topic.ids,
+                is_created,
+                reset: config.consumer.start,
+                on_gap: config.on_gap,
+                on_divergence: config.on_divergence,
+            };
+            match situation.beginning() {
+                Beginning::Stored(start) => {
+                    spec.start = start;
+                    ready.push(spec);
+                }
+                Beginning::Refused(failure) => {
+                    spec.start = Start::Refused(failure);
+                    ready.push(spec);
+                }
+                Beginning::Anew { from, surprise } => {
+                    if let Some(surprise) = surprise {
+                        tell::surprise(&self.setup.name, &spec, surprise, &mut told);
+                    }
+                    self.anew.push(Anew { spec, from });
+                }
+            }
         }
-        warn!(flow = %self.setup.name, %source, %target, "the copy is gone from the target and was made anew; it is filled from the beginning of the source");
-        Some(Start::Earliest)
+    }
+
+    /// Partitions that begin anew get to know where, and may begin when that is stored.
+    async fn begin(&mut self) {
+        let anew = std::mem::take(&mut self.anew);
+        if anew.is_empty() {
+            return;
+        }
+        let FlowSetup { clients, config, clock, .. } = &self.setup;
+        let begun = begin::begin(clients, clusters::isolation(config), &anew).await;
+        let stored = match &mut self.store {
+            Some(store) => store.write(begun.positions(), clock.wall_ms()).await.map(drop),
+            None => Ok(()),
+        };
+        if stored.is_ok() {
+            self.anew = begun.waiting;
+            self.hand_out(begun.ready);
+        } else {
+            self.anew = anew;
+        }
+        self.tell_stored(stored);
     }
 
     /// A topic with more partitions at the target than at the source is told of once.
@@ -339,24 +387,20 @@ impl Flow {
         }
     }
 
-    fn remove(&self, topic: &Arc<str>) {
+    fn remove(&mut self, topic: &Arc<str>) {
+        self.anew.retain(|one| one.spec.source.topic != *topic);
         for shard in &self.setup.shards {
             let _ = shard.send(Command::Remove(topic.clone()));
-        }
-    }
-
-    fn start_of(&self, topic: &str, index: i32) -> Start {
-        let stored = self.store.as_ref().and_then(|store| store.position(topic, index));
-        match (stored, self.setup.config.consumer.start) {
-            (Some(offset), _) => Start::At(offset),
-            (None, StartFrom::Earliest) => Start::Earliest,
-            (None, StartFrom::Latest) => Start::Latest,
         }
     }
 
     async fn flush(&mut self) {
         let progress = progress(&self.setup.shards).await;
         let stored = self.store_positions(&progress).await;
+        self.tell_stored(stored);
+    }
+
+    fn tell_stored(&mut self, stored: Result<(), StoreError>) {
         let troubles = self.troubles.entry(Work::Positions).or_default();
         let flow = &*self.setup.name;
         match stored {
@@ -372,9 +416,14 @@ impl Flow {
     async fn store_positions(&mut self, progress: &[Progress]) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let positions = progress.iter().filter_map(|at| {
-            let (topic, index) = (at.source.topic.clone(), at.source.index);
-            let next = if self.replaced.contains(&topic) { 0 } else { at.position? };
-            Some(Position { topic, index, next })
+            let next = at.position?;
+            let pair = at.target_next.map(|target_next| Pair {
+                source_next: next,
+                target_next,
+                source_id: at.source.topic_id,
+                target_id: at.target.topic_id,
+            });
+            Some(Position { source: at.source.clone(), next, pair })
         });
         store.write(positions, self.setup.clock.wall_ms()).await.map(drop)
     }

@@ -1,10 +1,12 @@
 //! The I/O shells of the engine: threads, connections, timers. No decision about Kafka is made here that a pure machine
 //! could make.
 
+mod begin;
 mod clock;
 mod clusters;
 mod flow_task;
 mod heartbeats_task;
+mod indexes;
 mod internal_topics;
 mod placement;
 mod shard_task;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use uuid::Uuid;
+use crate::model::TopicIds;
 
 /// The topics that were seen on both sides, by their name at the source.
 #[derive(Debug, Default)]
@@ -20,23 +20,13 @@ struct Placed {
     ids: TopicIds,
 }
 
-/// Ids of a topic at the source and of its copy (KIP-516); nil where a cluster has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TopicIds {
-    pub(super) source: Uuid,
-    pub(super) target: Uuid,
-}
-
 /// What a look at a topic came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// Not seen before.
-    New,
-    /// As before, or with more partitions; those before `from` are placed already. `ids` are the first ones: partitions
-    /// of another topic that took the name at the source notice it, and stop.
-    Known { from: i32, ids: TopicIds },
-    /// Another copy under the old name: it lacks what was copied.
-    OtherCopy,
+    /// As before, or with more partitions, or not seen before: those before `from` are placed already.
+    From(i32),
+    /// Another topic or another copy has the name now: what is placed belongs to what is gone.
+    Other,
 }
 
 impl Placement {
@@ -45,27 +35,27 @@ impl Placement {
         let first = Placed { partitions, ids };
         let Some(placed) = self.topics.get_mut(topic) else {
             self.topics.insert(topic.clone(), first);
-            return Seen::New;
+            return Seen::From(0);
         };
-        if placed.ids.target != ids.target {
+        if placed.ids != ids {
             *placed = first;
-            return Seen::OtherCopy;
+            return Seen::Other;
         }
         let from = placed.partitions;
         placed.partitions = partitions.max(from);
-        Seen::Known { from, ids: placed.ids }
+        Seen::From(from)
     }
 
     /// Whether some of these partitions are still to be placed.
     pub(super) fn lacks(&self, topic: &str, partitions: i32, ids: TopicIds) -> bool {
         self.topics
             .get(topic)
-            .is_none_or(|placed| placed.partitions < partitions || placed.ids.target != ids.target)
+            .is_none_or(|placed| placed.partitions < partitions || placed.ids != ids)
     }
 
     /// Whether the topic is to be placed a second time.
     pub(super) fn comes_back(&self, topic: &str, ids: TopicIds) -> bool {
-        let again = |placed: &Placed| placed.partitions == 0 || placed.ids.target != ids.target;
+        let again = |placed: &Placed| placed.partitions == 0 || placed.ids != ids;
         self.topics.get(topic).is_some_and(again)
     }
 
@@ -90,6 +80,8 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn ids(source: u128, target: u128) -> TopicIds {
@@ -102,25 +94,26 @@ mod tests {
         let topic: Arc<str> = "t".into();
         let ids = ids(1, 2);
         assert!(placement.lacks("t", 1, ids));
-        assert_eq!(placement.see(&topic, 2, ids), Seen::New);
+        assert_eq!(placement.see(&topic, 2, ids), Seen::From(0));
         assert!(!placement.lacks("t", 2, ids) && placement.lacks("t", 3, ids));
-        assert_eq!(placement.see(&topic, 5, ids), Seen::Known { from: 2, ids });
-        assert_eq!(placement.see(&topic, 5, ids), Seen::Known { from: 5, ids });
+        assert_eq!(placement.see(&topic, 5, ids), Seen::From(2));
+        assert_eq!(placement.see(&topic, 5, ids), Seen::From(5));
         assert_eq!(placement.len(), 1);
     }
 
     #[test]
-    fn another_topic_under_the_name_keeps_the_ids_of_the_first_until_its_copy_is_another() {
+    fn another_topic_under_the_name_is_placed_anew() {
         let mut placement = Placement::default();
         let topic: Arc<str> = "t".into();
         placement.see(&topic, 2, ids(1, 2));
         placement.gone("t");
         assert_eq!(placement.len(), 0);
         assert!(placement.comes_back("t", ids(1, 2)) && !placement.comes_back("u", ids(1, 2)));
-        assert_eq!(placement.see(&topic, 2, ids(3, 2)), Seen::Known { from: 0, ids: ids(1, 2) });
-        assert!(!placement.comes_back("t", ids(3, 2)) && placement.comes_back("t", ids(3, 4)));
-        assert!(placement.lacks("t", 2, ids(3, 4)));
-        assert_eq!(placement.see(&topic, 2, ids(3, 4)), Seen::OtherCopy);
-        assert_eq!(placement.see(&topic, 2, ids(3, 4)), Seen::Known { from: 2, ids: ids(3, 4) });
+        assert_eq!(placement.see(&topic, 2, ids(1, 2)), Seen::From(0));
+        for other in [ids(3, 2), ids(3, 4)] {
+            assert!(placement.comes_back("t", other) && placement.lacks("t", 2, other));
+            assert_eq!(placement.see(&topic, 2, other), Seen::Other);
+            assert_eq!(placement.see(&topic, 2, other), Seen::From(2));
+        }
     }
 }

@@ -6,24 +6,35 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use protocol_client::ClientError;
-use protocol_client::client::{Client, ListedOffset, OffsetSpec};
+use protocol_client::client::{Client, ListedOffset, OffsetSpec, ReadChunk, ReadLimits};
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::cluster::{self, ClusterView};
 use protocol_client::net::{Connection, ConnectionOptions};
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::clock::Clock;
+use super::indexes::Ask;
 use super::tell::{self, Brokers};
-use crate::flow::event::{Effect, Event, LaneId, LogRange, PartitionKey, PartitionSpec};
+use crate::flow::event::{
+    Effect, Event, Failure, Happening, LaneId, LogRange, PartitionKey, PartitionSpec,
+};
 use crate::flow::settings::ShardSettings;
-use crate::flow::shard::{Progress, Shard};
+use crate::flow::shard::{Progress, Shard, SyncState};
+use crate::index::{OffsetIndex, Translation};
 use crate::model::{Side, TopicPartition};
+
+/// How much of a log is read at once to compare it, in bytes.
+const LOOK_BACK_BYTES: i32 = 1 << 20;
+
+/// A partition, as the source calls it.
+pub(super) type Named = (Arc<str>, i32);
 
 /// What the flow asks of a shard.
 #[derive(Debug)]
+#[expect(dead_code, reason = "checkpoints and offset syncs are written next")]
 pub(super) enum Command {
     /// Replicate these too.
     Add(Vec<PartitionSpec>),
@@ -33,6 +44,12 @@ pub(super) enum Command {
     Views(Arc<ClusterView>, Arc<ClusterView>),
     /// The target's producer id and epoch.
     Producer(i64, i16),
+    /// What is there to store of the indexes?
+    SyncStates(oneshot::Sender<Vec<SyncState>>),
+    /// The indexes of these partitions of the source, of those that the shard has.
+    Indexes(Vec<Named>, oneshot::Sender<Vec<(Named, OffsetIndex)>>),
+    /// Positions on the other side, of the partitions that the shard has.
+    Translate(Vec<Ask>, oneshot::Sender<Vec<(usize, Translation)>>),
     /// How far is everything?
     Progress(oneshot::Sender<Vec<Progress>>),
     /// Finish what is under way; answered when nothing is.
@@ -50,6 +67,8 @@ pub(super) struct ShardSetup {
     pub(super) brokers: Brokers,
     pub(super) settings: ShardSettings,
     pub(super) clock: Clock,
+    /// Told when topics have to be looked at.
+    pub(super) news: Arc<Notify>,
     pub(super) seed: u64,
     pub(super) source: Client,
     pub(super) target: Client,
@@ -130,7 +149,7 @@ impl Shell {
         match command {
             Command::Add(specs) => {
                 for spec in specs {
-                    self.take(Event::Add(spec));
+                    self.take(Event::Add(Box::new(spec)));
                 }
                 self.carry_out();
             }
@@ -146,6 +165,23 @@ impl Shell {
             }
             Command::Producer(producer_id, epoch) => {
                 self.feed(Event::Producer { producer_id, epoch })
+            }
+            Command::SyncStates(answer) => {
+                let _ = answer.send(self.shard.sync_states());
+            }
+            Command::Indexes(partitions, answer) => {
+                let found = partitions.into_iter().filter_map(|at| {
+                    let index = self.shard.index_of(&at.0, at.1)?.clone();
+                    Some((at, index))
+                });
+                let _ = answer.send(found.collect());
+            }
+            Command::Translate(asks, answer) => {
+                let found = asks.iter().enumerate().filter_map(|(number, ask)| {
+                    let index = self.shard.index_of(&ask.topic, ask.index)?;
+                    Some((number, ask.answer(index)))
+                });
+                let _ = answer.send(found.collect());
             }
             Command::Progress(answer) => {
                 // Whoever asked may have gone; nothing is lost then.
@@ -194,8 +230,14 @@ impl Shell {
                 }),
                 Effect::AskSourceRange(key) => ranges.push(key),
                 Effect::AskTargetEnd(key) => ends.push(key),
+                Effect::ReadLog(key, side, from) => self.read_log(key, side, from),
                 Effect::RefreshMetadata(side) => self.refresh(side),
-                Effect::Report(report) => tell::report(&self.setup.flow, &report),
+                Effect::Report(report) => {
+                    if matches!(report.what, Happening::Failed(Failure::Recreated(_))) {
+                        self.setup.news.notify_one();
+                    }
+                    tell::report(&self.setup.flow, &report);
+                }
                 Effect::Drained => {
                     if let Some(answer) = self.drained.take() {
                         let _ = answer.send(());
@@ -209,6 +251,23 @@ impl Shell {
         if !ends.is_empty() {
             self.ask_ends(ends);
         }
+    }
+
+    fn read_log(&self, key: PartitionKey, side: Side, from: i64) {
+        let Some((source, target)) = self.shard.names(key) else { return };
+        let (at, isolation) = match side {
+            Side::Source => (source, self.setup.settings.isolation),
+            Side::Target => (target, Isolation::ReadUncommitted),
+        };
+        let client = self.client(side);
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let read = look_back(&client, &at, from, isolation).await;
+            let read = read
+                .map(Box::new)
+                .map_err(|error| error.code().unwrap_or(ErrorCode::NETWORK_EXCEPTION));
+            let _ = events.send(Happened::Event(Event::LogRead(key, side, read)));
+        });
     }
 
     fn client(&self, side: Side) -> Client {
@@ -332,6 +391,30 @@ impl Shell {
             Some((cluster::TopicPartition::new(at.topic, at.index), key))
         });
         named.collect()
+    }
+}
+
+/// Reads a piece of a log; where the log begins behind `from`, its first piece.
+async fn look_back(
+    client: &Client,
+    at: &TopicPartition,
+    from: i64,
+    isolation: Isolation,
+) -> Result<ReadChunk, ClientError> {
+    let partition = cluster::TopicPartition::new(at.topic.clone(), at.index);
+    let limits = ReadLimits { max_bytes: LOOK_BACK_BYTES, isolation, ..ReadLimits::default() };
+    match client.read_at(&partition, from, limits).await {
+        Err(error) if error.code() == Some(ErrorCode::OFFSET_OUT_OF_RANGE) => {
+            let asked = [partition.clone()];
+            let mut earliest = client.list_offsets_of(asked, OffsetSpec::Earliest, isolation).await;
+            match earliest.remove(&partition) {
+                Some(Ok(start)) if start.offset > from => {
+                    client.read_at(&partition, start.offset, limits).await
+                }
+                _ => Err(error),
+            }
+        }
+        read => read,
     }
 }
 

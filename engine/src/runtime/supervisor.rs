@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::flow_task::{self, FlowSetup};
 use super::heartbeats_task;
+use super::indexes::ask_all;
 use super::shard_task::Command;
 use super::threads::Threads;
 use crate::config::Replication;
@@ -131,16 +132,5 @@ fn cores() -> usize {
 
 /// Asks all shards of a flow for their progress.
 pub(super) async fn progress(shards: &[mpsc::UnboundedSender<Command>]) -> Vec<Progress> {
-    let mut answers = Vec::with_capacity(shards.len());
-    for shard in shards {
-        let (answer, answered) = oneshot::channel();
-        if shard.send(Command::Progress(answer)).is_ok() {
-            answers.push(answered);
-        }
-    }
-    let mut all = Vec::new();
-    for answered in answers {
-        all.extend(answered.await.unwrap_or_default());
-    }
-    all
+    ask_all(shards, Command::Progress).await
 }

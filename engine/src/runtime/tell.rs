@@ -9,8 +9,9 @@ use protocol_client::error::Fault;
 use protocol_client::wire::error_code::ErrorCode;
 use tracing::{debug, error, info, warn};
 
-use crate::flow::event::{Failure, Happening, LaneId, NodeId, Report};
+use crate::flow::event::{Failure, Happening, LaneId, NodeId, PartitionSpec, Report};
 use crate::model::Side;
+use crate::positions::beginning::Surprise;
 
 /// What to say of a request that failed: if an ACL is missing, which one.
 pub(super) fn refusal(error: &ClientError, operation: &str, resource: &str) -> String {
@@ -113,13 +114,32 @@ pub(super) fn report(flow: &str, report: &Report) {
         Happening::TargetAway(_) | Happening::SourceAway(_) => {
             warn!(flow, %source, %target, "{what}")
         }
-        Happening::Gap { .. } | Happening::MayRepeat { .. } => {
+        Happening::Matched { .. } => info!(flow, %source, %target, "{what}"),
+        Happening::Foreign { .. } | Happening::NotMatched { .. } => {
+            warn!(flow, %source, %target, "{what}");
+        }
+        Happening::Gap { .. } | Happening::SourceTruncated { .. } | Happening::Diverged(_) => {
             error!(flow, %source, %target, "{what}");
         }
         Happening::Failed(Failure::Recreated(_)) => error!(flow, %source, %target, "{what}"),
         Happening::Failed(_) => {
             error!(flow, %source, %target, "{what}; the other partitions go on; SIGHUP or a restart tries this one again");
         }
+    }
+}
+
+/// A partition begins anew that was copied before; what is the same for all partitions of a topic is `told` once.
+pub(super) fn surprise(flow: &str, spec: &PartitionSpec, surprise: Surprise, told: &mut bool) {
+    let (source, target) = (&spec.source, &spec.target);
+    match surprise {
+        Surprise::SourceRecreated { lost_from } => {
+            error!(flow, %source, %target, "the topic was deleted and created again at the source: what the old one held from offset {lost_from} on is lost; the new one is copied from its beginning, behind the records of the old one");
+        }
+        Surprise::CopyGone if !std::mem::replace(told, true) => {
+            let (source, target) = (&source.topic, &target.topic);
+            warn!(flow, %source, %target, "the copy is gone from the target and was made anew; it is filled from the beginning of the source");
+        }
+        Surprise::CopyGone => {}
     }
 }
 

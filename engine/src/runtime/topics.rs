@@ -15,14 +15,15 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::clusters::FlowClients;
-use super::placement::{Placement, TopicIds};
+use super::placement::Placement;
 use crate::config::FlowConfig;
 use crate::discovery::plan::{
     self, Changes, ConfigSource, ConfigView, Growth, Pair, TopicView, Topics,
 };
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::TargetLimits;
-use crate::model::{Side, TopicPartition};
+use crate::index::OffsetIndex;
+use crate::model::{Side, TopicIds, TopicPartition};
 use crate::policy::java_regex::RegexError;
 
 /// How often the target is asked again until it shows what was just created.
@@ -67,7 +68,6 @@ impl DiscoverError {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) source_view: Arc<ClusterView>,
-    pub(super) target_view: Arc<ClusterView>,
     pub(super) topics: Vec<FoundTopic>,
     /// Topics that have more partitions at the target: name there, partitions there, at the source.
     pub(super) wider: Vec<Growth>,
@@ -84,15 +84,16 @@ pub(super) struct FoundTopic {
 }
 
 impl FoundTopic {
-    /// One of its partitions; `ids` are those of the topics that it stands for.
-    pub(super) fn spec(&self, ids: TopicIds, index: i32, start: Start) -> PartitionSpec {
+    /// One of its partitions, as if it had never been copied.
+    pub(super) fn spec(&self, index: i32) -> PartitionSpec {
         let at =
             |topic: &Arc<str>, topic_id| TopicPartition { topic: topic.clone(), topic_id, index };
         PartitionSpec {
-            source: at(&self.source, ids.source),
-            target: at(&self.target, ids.target),
-            start,
+            source: at(&self.source, self.ids.source),
+            target: at(&self.target, self.ids.target),
+            start: Start::SetBack(0),
             limits: self.limits,
+            index: OffsetIndex::default(),
         }
     }
 }
@@ -140,7 +141,7 @@ pub(super) async fn discover(
         target: pair.target.into(),
         ids: TopicIds { source: pair.source_id, target: pair.target_id },
     });
-    Ok(Found { topics: topics.collect(), wider: changes.wider, source_view, target_view })
+    Ok(Found { topics: topics.collect(), wider: changes.wider, source_view })
 }
 
 async fn look(client: &Client, side: Side) -> Result<Arc<ClusterView>, DiscoverError> {

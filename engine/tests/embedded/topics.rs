@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use embedded_broker::{ApiKey, Fault, FaultAction, TopicSpec};
 use engine::flow::shard::PartitionState;
+use engine::runtime::Engine;
 
 use crate::setup::{Clusters, stop, until};
 
@@ -132,25 +133,44 @@ async fn latest_copies_only_what_comes_later() {
     stop(engine).await;
 }
 
+const STOP_AT_GAPS: &str = "kmirror.on.gap = fail";
+
+/// Ten records of a topic are copied; then the topic is deleted, and made anew after a while with fifteen.
+async fn made_anew(clusters: &mut Clusters, topic: &str, pause: Duration) {
+    clusters.write(topic, 0, 10, 1);
+    clusters.assert_mirrored(topic, 0).await;
+    clusters.delete(topic).await;
+    tokio::time::sleep(pause).await;
+    clusters.create(topic, 1);
+    clusters.write(topic, 0, 15, 1);
+}
+
+async fn until_stopped(engine: &Engine, topic: &str) {
+    until(engine, "the partition to stop", |all| {
+        all.iter().any(|at| &*at.source.topic == topic && at.state == PartitionState::Failed)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_created_again_is_not_mixed_with_the_one_before() {
-    let mut clusters = Clusters::start(1).await;
+async fn a_topic_that_is_created_again_is_copied_behind_the_one_before_or_not_at_all() {
     // The first comes back before anybody looks, the second after its absence was noticed.
-    for (topic, pause) in [("quick", Duration::ZERO), ("slow", Duration::from_millis(2_500))] {
-        clusters.create(topic, 1);
-        clusters.write(topic, 0, 5, 1);
-        let engine = clusters.mirror(&format!("source->target.topics = {topic}"));
-        clusters.assert_mirrored(topic, 0).await;
-        clusters.delete(topic).await;
-        tokio::time::sleep(pause).await;
-        clusters.create(topic, 1);
-        clusters.write(topic, 0, 20, 1);
-        until(&engine, "the partition to stop", |all| {
-            all.iter().any(|at| &*at.source.topic == topic && at.state == PartitionState::Failed)
-        })
-        .await;
-        assert_eq!(clusters.target.end_offset(&format!("source.{topic}"), 0), Some(5));
-        stop(engine).await;
+    for pause in [Duration::ZERO, Duration::from_millis(2_500)] {
+        for stops in [false, true] {
+            let mut clusters = Clusters::start(1).await;
+            clusters.create("orders", 1);
+            let engine = clusters.mirror(if stops { STOP_AT_GAPS } else { "" });
+            made_anew(&mut clusters, "orders", pause).await;
+            if stops {
+                until_stopped(&engine, "orders").await;
+            } else {
+                until(&engine, "the rest", |all| all.iter().any(|at| at.target_next == Some(25)))
+                    .await;
+            }
+            let end = if stops { 10 } else { 25 };
+            assert_eq!(clusters.target.end_offset("source.orders", 0), Some(end));
+            stop(engine).await;
+        }
     }
 }
 
@@ -177,36 +197,49 @@ async fn positions_are_stored_although_a_target_partition_does_not_answer() {
 async fn deleting_the_copy_takes_up_a_topic_that_was_made_anew_at_the_source() {
     let mut clusters = Clusters::start(1).await;
     clusters.create("orders", 1);
-    clusters.write("orders", 0, 10, 1);
-    let engine = clusters.mirror("");
-    clusters.assert_mirrored("orders", 0).await;
-    clusters.delete("orders").await;
-    clusters.create("orders", 1);
-    clusters.write("orders", 0, 15, 1);
-    until(&engine, "the stop", |all| all.iter().any(|at| at.state == PartitionState::Failed)).await;
-    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(10));
+    let engine = clusters.mirror(STOP_AT_GAPS);
+    made_anew(&mut clusters, "orders", Duration::ZERO).await;
+    until_stopped(&engine, "orders").await;
     clusters.delete_copy("source.orders").await;
     clusters.assert_mirrored("orders", 0).await;
     stop(engine).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_copies_a_topic_that_was_made_anew_whole() {
+async fn a_restart_finds_a_topic_that_was_made_anew() {
     let mut clusters = Clusters::start(1).await;
     clusters.create("orders", 1);
-    clusters.write("orders", 0, 10, 1);
     let engine = clusters.mirror("");
+    clusters.write("orders", 0, 10, 1);
     clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
     clusters.delete("orders").await;
     clusters.create("orders", 1);
     clusters.write("orders", 0, 15, 1);
-    until(&engine, "the stop", |all| all.iter().any(|at| at.state == PartitionState::Failed)).await;
-    // Until topics have been looked at.
-    clusters.create("other", 1);
-    until(&engine, "the refresh", |all| all.iter().any(|at| &*at.source.topic == "other")).await;
+    let engine = clusters.mirror(STOP_AT_GAPS);
+    until_stopped(&engine, "orders").await;
     stop(engine).await;
     let engine = clusters.mirror("");
     until(&engine, "the rest", |all| all.iter().any(|at| at.position == Some(15))).await;
     assert_eq!(clusters.target.end_offset("source.orders", 0), Some(25));
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_others_made_anew_is_filled_only_if_the_policy_says_so() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create("orders", 1);
+    let engine = clusters.mirror("");
+    clusters.write("orders", 0, 10, 1);
+    clusters.assert_mirrored("orders", 0).await;
+    stop(engine).await;
+    clusters.delete_copy("source.orders").await;
+    clusters.target.create_topic(TopicSpec::new("source.orders", 1)).expect("a new topic");
+    let engine = clusters.mirror("");
+    until_stopped(&engine, "orders").await;
+    assert_eq!(clusters.target.end_offset("source.orders", 0), Some(0));
+    stop(engine).await;
+    let engine = clusters.mirror("kmirror.on.divergence = resume");
+    clusters.assert_mirrored("orders", 0).await;
     stop(engine).await;
 }

@@ -9,13 +9,15 @@ use embedded_broker::core::{Call, Outcome, Response};
 use engine::flow::event::{Effect, Event, Happening, LogRange, PartitionKey, PartitionSpec, Start};
 use engine::flow::settings::TargetLimits;
 use engine::flow::shard::{PartitionState, Shard};
-use engine::model::{Side, TopicPartition};
-use engine::positions::ledger::{Ledger, Position};
+use engine::index::OffsetIndex;
+use engine::model::{Pair, Side, TopicPartition};
+use engine::positions::ledger::{Ledger, Position, Stored};
 use kafka_protocol::messages::{
     ApiKey, InitProducerIdRequest, MetadataRequest, RequestKind, ResponseKind, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol_client::batch::Entry;
+use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::wire::error_code::ErrorCode;
@@ -113,17 +115,52 @@ impl World {
         self.after(LOOK_MS, Item::Look(id));
     }
 
-    fn place(&mut self, id: InstanceId, index: i32) {
+    pub(crate) fn place(&mut self, id: InstanceId, index: i32) {
         let Some(instance) = self.instances.get(&id) else { return };
         let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
-        let stored = instance.ledger.position(SOURCE_TOPIC, index);
-        let spec = PartitionSpec {
-            source: at(SOURCE_TOPIC, instance.placed.0),
-            target: at(TARGET_TOPIC, instance.placed.1),
-            start: stored.map_or(Start::Earliest, Start::At),
-            limits: TargetLimits::default(),
+        let (source, target) =
+            (at(SOURCE_TOPIC, instance.placed.0), at(TARGET_TOPIC, instance.placed.1));
+        let start = match instance.ledger.stored(SOURCE_TOPIC, index) {
+            Stored::Pair(pair) => Start::Pair(pair),
+            Stored::Position(next) => Start::At(next),
+            Stored::SetBack(next) => Start::SetBack(next),
+            Stored::Nothing => {
+                let Some(pair) = self.begin(id, &source, &target) else {
+                    return self.after(100, Item::Place(id, index));
+                };
+                Start::Pair(pair)
+            }
         };
-        self.later(Item::Event(id, Event::Add(spec)));
+        let limits = TargetLimits::default();
+        let spec = PartitionSpec { source, target, start, limits, index: OffsetIndex::default() };
+        self.later(Item::Event(id, Event::Add(Box::new(spec))));
+    }
+
+    /// Where the logs begin and end, which is stored before anything is copied.
+    fn begin(
+        &mut self,
+        id: InstanceId,
+        source: &TopicPartition,
+        target: &TopicPartition,
+    ) -> Option<Pair> {
+        let from = self.source.partition(SOURCE_TOPIC, source.index)?;
+        let to = self.target.partition(TARGET_TOPIC, source.index)?;
+        from.leader.and(to.leader)?;
+        let pair = Pair {
+            source_next: from.log()?.start_offset(),
+            target_next: to.log()?.high_watermark(),
+            source_id: source.topic_id,
+            target_id: target.topic_id,
+        };
+        let changes =
+            vec![Position { source: source.clone(), next: pair.source_next, pair: Some(pair) }];
+        let instance = self.instances.get_mut(&id)?;
+        let batches = instance.ledger.encode(&changes, OFFSETS_PARTITIONS, self.now_ms);
+        for (_, built) in batches.expect("positions can be encoded") {
+            self.journal.entries.push(Entry::new(built.bytes).expect("a whole batch"));
+        }
+        instance.ledger.commit(changes);
+        Some(pair)
     }
 
     /// Ids as metadata gives them.
@@ -167,11 +204,13 @@ impl World {
         let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
         let progress: Vec<_> = instance.shard.progress().collect();
         let positions = progress.iter().filter_map(|at| {
-            Some(Position {
-                topic: at.source.topic.clone(),
-                index: at.source.index,
-                next: at.position?,
-            })
+            let pair = Pair {
+                source_next: at.position?,
+                target_next: at.target_next?,
+                source_id: at.source.topic_id,
+                target_id: at.target.topic_id,
+            };
+            Some(Position { source: at.source.clone(), next: at.position?, pair: Some(pair) })
         });
         let changes = instance.ledger.changes(positions);
         if !instance.flushing && !changes.is_empty() {
@@ -245,6 +284,10 @@ impl World {
                 let end = self.target_end(id, key);
                 self.later(Item::Event(id, Event::TargetEnd(key, end)));
             }
+            Effect::ReadLog(key, side, from) => {
+                let read = self.read_log(id, key, side, from);
+                self.later(Item::Event(id, Event::LogRead(key, side, read.map(Box::new))));
+            }
             Effect::RefreshMetadata(side) => {
                 let event = match self.view(side) {
                     Some(view) => Event::Metadata(side, Arc::new(view)),
@@ -279,6 +322,40 @@ impl World {
         let found = self.target.partition(&at.topic, at.index).ok_or(unknown)?;
         found.leader.ok_or(ErrorCode(5))?;
         Ok(found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?.high_watermark())
+    }
+
+    /// Some batches of a log from an offset on, as far as readers may see it.
+    fn read_log(
+        &mut self,
+        id: InstanceId,
+        key: PartitionKey,
+        side: Side,
+        from: i64,
+    ) -> Result<ReadChunk, ErrorCode> {
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let (source, target) =
+            self.instances.get(&id).and_then(|one| one.shard.names(key)).ok_or(unknown)?;
+        let at = if side == Side::Source { source } else { target };
+        let some = self.rng.usize(1..6);
+        let broker = self.broker(side);
+        let found = broker.partition(&at.topic, at.index).ok_or(unknown)?;
+        found.leader.ok_or(ErrorCode(5))?;
+        let log = found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        let (log_start, end) = (log.start_offset(), log.high_watermark());
+        let from = from.max(log_start);
+        let batches = broker.read_batches(&at.topic, at.index).into_iter();
+        let entries = batches.map(|batch| Entry::new(batch).expect("brokers store whole batches"));
+        let seen = |entry: &Entry| entry.next_offset() > from && entry.next_offset() <= end;
+        let entries: Vec<Entry> = entries.filter(seen).take(some).collect();
+        Ok(ReadChunk {
+            from,
+            next: entries.last().map_or(from, Entry::next_offset),
+            entries,
+            aborted: Vec::new(),
+            high_watermark: end,
+            last_stable_offset: end,
+            log_start,
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the view's age is not looked at")]

@@ -7,13 +7,15 @@ use bytes::{Bytes, BytesMut};
 use engine::flow::event::{Effect, Event, Happening, LaneId, LogRange, PartitionSpec, Start};
 use engine::flow::settings::{ShardSettings, TargetLimits};
 use engine::flow::shard::{Progress, Shard};
+use engine::index::OffsetIndex;
 use engine::model::{Moment, Side, TopicPartition};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
-use protocol_client::batch::{BatchBuilder, BatchHeader};
+use protocol_client::batch::{BatchBuilder, BatchHeader, Entry};
+use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::wire::error_code::ErrorCode;
@@ -59,7 +61,7 @@ impl Rig {
         rig.lead(Side::Source, &leaders);
         rig.lead(Side::Target, &leaders);
         for index in 0..count {
-            rig.add(index, Start::At(0));
+            rig.add(index, Start::SetBack(0));
         }
         rig.connect_all();
         rig.say_ends(0);
@@ -91,12 +93,14 @@ impl Rig {
 
     pub(crate) fn add(&mut self, index: i32, start: Start) {
         let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
-        self.feed(Event::Add(PartitionSpec {
+        let spec = PartitionSpec {
             source: at("orders", SOURCE_ID),
             target: at("copy", TARGET_ID),
             start,
             limits: TargetLimits::default(),
-        }));
+            index: OffsetIndex::default(),
+        };
+        self.feed(Event::Add(Box::new(spec)));
     }
 
     /// New metadata: partition `i` is led by `leaders[i]`, by nobody if that is negative.
@@ -186,6 +190,43 @@ impl Rig {
         });
         keys.iter().for_each(|key| self.feed(Event::TargetEnd(*key, Ok(end))));
         keys.len()
+    }
+
+    /// Answers all readings of the target's log with these batches of requests, one behind the other from where it is
+    /// read; `None` is a record of somebody else.
+    pub(crate) fn say_log(&mut self, batches: &[Option<&Asked<RawProduce>>]) -> usize {
+        let reads = self.take(|effect| match effect {
+            Effect::ReadLog(key, Side::Target, from) => Some((*key, *from)),
+            _ => None,
+        });
+        for (key, from) in &reads {
+            let mut next = *from;
+            let entry = |batch: &Option<&Asked<RawProduce>>| {
+                let mut bytes = match batch {
+                    Some(asked) => {
+                        let part = &asked.request.partitions[0];
+                        [&part.header[..], &part.payload].concat()
+                    }
+                    None => sized(0, &[1], 10).to_vec(),
+                };
+                bytes[..8].copy_from_slice(&next.to_be_bytes());
+                let entry = Entry::new(bytes.into()).expect("a batch");
+                next = entry.next_offset();
+                entry
+            };
+            let entries: Vec<Entry> = batches.iter().map(entry).collect();
+            let chunk = ReadChunk {
+                from: *from,
+                next,
+                entries,
+                aborted: Vec::new(),
+                high_watermark: next,
+                last_stable_offset: next,
+                log_start: 0,
+            };
+            self.feed(Event::LogRead(*key, Side::Target, Ok(Box::new(chunk))));
+        }
+        reads.len()
     }
 
     /// Answers all questions for the range of the source's log.

@@ -204,6 +204,7 @@ fn a_refused_batch_stops_the_partition_behind_what_was_appended() {
     rig.pass(200);
     // The first one is in the log although its answer was a timeout.
     rig.say_ends(3);
+    rig.say_log(&[Some(&asked[0])]);
     assert_eq!(rig.progress(0).state, PartitionState::Failed);
     assert_eq!(rig.position(), 3);
     assert_eq!(rig.shard.held_bytes(), 0);
@@ -290,7 +291,7 @@ fn lanes_take_turns_when_the_budget_is_for_one_only() {
     let mut rig = Rig::new(settings);
     rig.lead(Side::Source, &[1, 2, 3]);
     rig.lead(Side::Target, &[1, 1, 1]);
-    (0..3).for_each(|index| rig.add(index, Start::At(0)));
+    (0..3).for_each(|index| rig.add(index, Start::SetBack(0)));
     rig.connect_all();
     rig.say_ends(0);
     let mut nodes = Vec::new();
@@ -417,6 +418,8 @@ fn an_unclear_window_is_settled_by_the_end_of_the_log() {
         rig.feed(Event::LaneDown(asked[0].lane));
         let records: u32 = counts[..appended].iter().sum();
         rig.say_ends(1 + i64::from(records));
+        let there: Vec<_> = asked[..appended].iter().map(Some).collect();
+        assert_eq!(rig.say_log(&there), usize::from(appended > 0));
         assert_eq!(rig.position(), 1 + i64::from(records));
         rig.pass(2_000);
         rig.connect_all();
@@ -439,7 +442,10 @@ fn a_foreign_writer_makes_nobody_believe_that_batches_arrived() {
     rig.feed(Event::LaneDown(asked[0].lane));
     // Somebody else wrote three records; ours are not there.
     rig.say_ends(4);
+    rig.say_log(&[None; 3]);
     assert_eq!(rig.position(), 1);
+    let foreign = Happening::Foreign { from: 1, to: 4, offsets: 3 };
+    assert!(rig.happenings().contains(&foreign));
     rig.pass(2_000);
     rig.connect_all();
     let again = rig.produces();
@@ -452,6 +458,24 @@ fn a_foreign_writer_makes_nobody_believe_that_batches_arrived() {
 }
 
 #[test]
+fn as_many_foreign_records_as_were_sent_fool_nobody() {
+    let mut rig = established();
+    rig.bring(batches(1, &[2]));
+    let asked = rig.produces();
+    rig.feed(Event::LaneDown(asked[0].lane));
+    rig.say_ends(3);
+    rig.say_log(&[None; 2]);
+    assert_eq!(rig.position(), 1);
+    rig.pass(2_000);
+    rig.connect_all();
+    let again = rig.produces();
+    rig.feed(Event::LaneDown(again[0].lane));
+    rig.say_ends(7);
+    rig.say_log(&[None, Some(&asked[0]), None]);
+    assert_eq!((rig.position(), rig.progress(0).target_next), (3, Some(7)));
+}
+
+#[test]
 fn an_answer_at_the_wrong_place_proves_nothing() {
     let mut rig = established();
     rig.bring(batches(1, &[5, 5]));
@@ -461,6 +485,7 @@ fn an_answer_at_the_wrong_place_proves_nothing() {
     rig.answer_produce(&asked[1], Ok(1));
     rig.pass(200);
     rig.say_ends(6);
+    rig.say_log(&[Some(&asked[1])]);
     assert_eq!(
         rig.position(),
         1,

@@ -51,6 +51,8 @@ pub(crate) enum Item {
     Start,
     /// A process stores its positions.
     Flush(InstanceId),
+    /// A process tries to place a partition.
+    Place(InstanceId, i32),
     /// A part of that arrives.
     Land(InstanceId, Landing),
     /// A process looks whether the topics are still the same.
@@ -222,6 +224,7 @@ impl World {
             }
             Item::Start => self.start(),
             Item::Flush(id) => return self.flush(id),
+            Item::Place(id, index) => self.place(id, index),
             Item::Land(id, landing) => self.land(id, landing),
             Item::Look(id) => self.look_at_topics(id),
             Item::Kill(id) => self.kill(id),

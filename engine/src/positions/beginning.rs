@@ -1,0 +1,167 @@
+//! Where a partition begins: at what is stored, or anew because something else is there now.
+
+use super::ledger::Stored;
+use crate::config::StartFrom;
+use crate::flow::event::{Failure, Start};
+use crate::flow::settings::{DivergencePolicy, GapPolicy};
+use crate::model::{Side, TopicIds};
+
+/// What decides where a partition begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation {
+    /// What is stored.
+    pub stored: Stored,
+    /// The ids that the topics have now.
+    pub ids: TopicIds,
+    /// The copy was made just now, by us.
+    pub is_created: bool,
+    /// `auto.offset.reset`: for what nothing is stored of, and for nothing else.
+    pub reset: StartFrom,
+    /// What happens when another topic has the name at the source.
+    pub on_gap: GapPolicy,
+    /// What happens when another copy has the name at the target.
+    pub on_divergence: DivergencePolicy,
+}
+
+/// How a partition begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With what is stored.
+    Stored(Start),
+    /// Where the logs begin or end now; that has to be stored before the first record is copied.
+    Anew {
+        /// From which end of the source's log on.
+        from: StartFrom,
+        /// What people have to hear, if it is not simply new.
+        surprise: Option<Surprise>,
+    },
+    /// Not at all.
+    Refused(Failure),
+}
+
+/// Why a partition begins anew that was copied before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surprise {
+    /// Another topic has the name at the source. Of the old one, what lay at this offset and behind is lost.
+    SourceRecreated {
+        /// The first offset that was not copied.
+        lost_from: i64,
+    },
+    /// The copy was gone.
+    CopyGone,
+}
+
+impl Situation {
+    /// Decides.
+    pub fn beginning(&self) -> Beginning {
+        let anew = |from, surprise| Beginning::Anew { from, surprise };
+        let gone = anew(StartFrom::Earliest, Some(Surprise::CopyGone));
+        match self.stored {
+            Stored::Nothing => anew(self.reset, None),
+            // What was skipped on purpose must not come with a new copy.
+            Stored::Pair(pair) if self.is_created && self.reset == StartFrom::Latest => {
+                Beginning::Stored(Start::SetBack(pair.source_next))
+            }
+            Stored::Position(next) if self.is_created && self.reset == StartFrom::Latest => {
+                Beginning::Stored(Start::SetBack(next))
+            }
+            Stored::Pair(pair) if differ(pair.source_id, self.ids.source) => match self.on_gap {
+                GapPolicy::Fail if !self.is_created => {
+                    Beginning::Refused(Failure::Recreated(Side::Source))
+                }
+                _ => {
+                    let lost_from = pair.source_next;
+                    anew(StartFrom::Earliest, Some(Surprise::SourceRecreated { lost_from }))
+                }
+            },
+            Stored::Pair(_) | Stored::Position(_) if self.is_created => gone,
+            Stored::Pair(pair) if differ(pair.target_id, self.ids.target) => {
+                match self.on_divergence {
+                    DivergencePolicy::Fail => Beginning::Refused(Failure::Recreated(Side::Target)),
+                    DivergencePolicy::Resume => gone,
+                }
+            }
+            Stored::Pair(pair) => Beginning::Stored(Start::Pair(pair)),
+            Stored::Position(next) => Beginning::Stored(Start::At(next)),
+            Stored::SetBack(next) => Beginning::Stored(Start::SetBack(next)),
+        }
+    }
+}
+
+/// A nil id is that of a cluster that has none.
+fn differ(one: uuid::Uuid, other: uuid::Uuid) -> bool {
+    one != other && !one.is_nil() && !other.is_nil()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::Pair;
+
+    const IDS: TopicIds = TopicIds { source: Uuid::from_u128(1), target: Uuid::from_u128(2) };
+    const PAIR: Pair =
+        Pair { source_next: 5, target_next: 9, source_id: IDS.source, target_id: IDS.target };
+
+    fn situation(stored: Stored) -> Situation {
+        Situation {
+            stored,
+            ids: IDS,
+            is_created: false,
+            reset: StartFrom::Latest,
+            on_gap: GapPolicy::Continue,
+            on_divergence: DivergencePolicy::Fail,
+        }
+    }
+
+    #[test]
+    fn what_is_stored_counts_as_long_as_the_topics_are_the_same() {
+        for (stored, start) in [
+            (Stored::Pair(PAIR), Start::Pair(PAIR)),
+            (Stored::Position(7), Start::At(7)),
+            (Stored::SetBack(3), Start::SetBack(3)),
+        ] {
+            assert_eq!(situation(stored).beginning(), Beginning::Stored(start));
+        }
+        let mut without_ids = situation(Stored::Pair(PAIR));
+        without_ids.ids = TopicIds { source: Uuid::nil(), target: Uuid::nil() };
+        assert_eq!(without_ids.beginning(), Beginning::Stored(Start::Pair(PAIR)));
+    }
+
+    #[test]
+    fn only_what_is_new_begins_at_the_end() {
+        let anew = situation(Stored::Nothing).beginning();
+        assert_eq!(anew, Beginning::Anew { from: StartFrom::Latest, surprise: None });
+    }
+
+    #[test]
+    fn another_topic_at_the_source_is_a_gap() {
+        let mut other = situation(Stored::Pair(PAIR));
+        other.ids.source = Uuid::from_u128(3);
+        let surprise = Some(Surprise::SourceRecreated { lost_from: 5 });
+        assert_eq!(other.beginning(), Beginning::Anew { from: StartFrom::Earliest, surprise });
+        other.on_gap = GapPolicy::Fail;
+        assert_eq!(other.beginning(), Beginning::Refused(Failure::Recreated(Side::Source)));
+        other.reset = StartFrom::Earliest;
+        other.is_created = true;
+        assert_eq!(other.beginning(), Beginning::Anew { from: StartFrom::Earliest, surprise });
+    }
+
+    #[test]
+    fn another_copy_is_a_divergence_unless_we_made_it() {
+        let mut other = situation(Stored::Pair(PAIR));
+        other.ids.target = Uuid::from_u128(3);
+        other.reset = StartFrom::Earliest;
+        assert_eq!(other.beginning(), Beginning::Refused(Failure::Recreated(Side::Target)));
+        let gone =
+            Beginning::Anew { from: StartFrom::Earliest, surprise: Some(Surprise::CopyGone) };
+        for (is_created, on_divergence) in
+            [(true, DivergencePolicy::Fail), (false, DivergencePolicy::Resume)]
+        {
+            assert_eq!(Situation { is_created, on_divergence, ..other }.beginning(), gone);
+        }
+        let skipped = Situation { is_created: true, reset: StartFrom::Latest, ..other };
+        assert_eq!(skipped.beginning(), Beginning::Stored(Start::SetBack(5)));
+    }
+}

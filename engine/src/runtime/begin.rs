@@ -1,0 +1,92 @@
+//! Partitions that begin anew: both logs are asked where they begin or end, and the answer is stored before the first
+//! record is copied. Whatever ends the process from then on, the next one knows where to compare the logs from.
+
+use std::collections::BTreeMap;
+
+use protocol_client::ClientError;
+use protocol_client::client::{ListedOffset, OffsetSpec};
+use protocol_client::cluster;
+use protocol_client::wire::fetch::Isolation;
+
+use super::clusters::FlowClients;
+use crate::config::StartFrom;
+use crate::flow::event::{PartitionSpec, Start};
+use crate::model::{Pair, TopicPartition};
+use crate::positions::ledger::Position;
+
+/// A partition that begins anew.
+#[derive(Debug, Clone)]
+pub(super) struct Anew {
+    /// The partition; where it starts is still to be found out.
+    pub(super) spec: PartitionSpec,
+    /// From which end of the source's log on.
+    pub(super) from: StartFrom,
+}
+
+/// What became of partitions that begin anew.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// They know where they start.
+    pub(super) ready: Vec<PartitionSpec>,
+    /// One of their leaders did not answer; they are asked again.
+    pub(super) waiting: Vec<Anew>,
+}
+
+impl Begun {
+    /// What has to be stored of those that are ready.
+    pub(super) fn positions(&self) -> Vec<Position> {
+        let position = |spec: &PartitionSpec| match spec.start {
+            Start::Pair(pair) => {
+                let source = spec.source.clone();
+                Some(Position { source, next: pair.source_next, pair: Some(pair) })
+            }
+            _ => None,
+        };
+        self.ready.iter().filter_map(position).collect()
+    }
+}
+
+/// Asks both clusters.
+pub(super) async fn begin(clients: &FlowClients, isolation: Isolation, anew: &[Anew]) -> Begun {
+    let mut begun = Begun::default();
+    for from in [StartFrom::Earliest, StartFrom::Latest] {
+        let anew: Vec<&Anew> = anew.iter().filter(|one| one.from == from).collect();
+        let spec = match from {
+            StartFrom::Earliest => OffsetSpec::Earliest,
+            StartFrom::Latest => OffsetSpec::Latest,
+        };
+        let asked = anew.iter().map(|one| named(&one.spec.source));
+        let sources = clients.source.list_offsets_of(asked, spec, isolation).await;
+        let asked = anew.iter().map(|one| named(&one.spec.target));
+        let ends = Isolation::ReadUncommitted;
+        let targets = clients.target.list_offsets_of(asked, OffsetSpec::Latest, ends).await;
+        for one in anew {
+            let mut spec = one.spec.clone();
+            let source_next = found(&sources, &spec.source);
+            match source_next.zip(found(&targets, &spec.target)) {
+                Some((source_next, target_next)) => {
+                    let (source_id, target_id) = (spec.source.topic_id, spec.target.topic_id);
+                    let pair = Pair { source_next, target_next, source_id, target_id };
+                    if from == StartFrom::Earliest {
+                        spec.index.begin_at_start(source_next, target_next);
+                    }
+                    spec.start = Start::Pair(pair);
+                    begun.ready.push(spec);
+                }
+                None => begun.waiting.push(one.clone()),
+            }
+        }
+    }
+    begun
+}
+
+fn named(at: &TopicPartition) -> cluster::TopicPartition {
+    cluster::TopicPartition::new(at.topic.clone(), at.index)
+}
+
+fn found(
+    listed: &BTreeMap<cluster::TopicPartition, Result<ListedOffset, ClientError>>,
+    at: &TopicPartition,
+) -> Option<i64> {
+    Some(listed.get(&named(at))?.as_ref().ok()?.offset)
+}
