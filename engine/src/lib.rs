@@ -11,6 +11,7 @@ pub mod config;
 pub mod discovery;
 pub mod error;
 pub mod flow;
+pub mod groups;
 pub mod index;
 pub mod matching;
 pub mod model;

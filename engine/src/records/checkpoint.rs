@@ -41,15 +41,21 @@ impl Checkpoint {
         Ok(out)
     }
 
+    /// Reads a record's key: group, topic and partition.
+    pub fn decode_key(key: &[u8]) -> Result<(String, String, i32), RecordError> {
+        let mut key = Fields::new(key);
+        Ok((key.string("group")?, key.string("topic")?, key.i32("partition")?))
+    }
+
     /// Reads a record.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, RecordError> {
-        let mut key = Fields::new(key);
         let mut value = Fields::new(value);
         value.version_zero()?;
+        let (group, topic, partition) = Self::decode_key(key)?;
         Ok(Self {
-            group: key.string("group")?,
-            topic: key.string("topic")?,
-            partition: key.i32("partition")?,
+            group,
+            topic,
+            partition,
             upstream_offset: value.i64("upstreamOffset")?,
             downstream_offset: value.i64("offset")?,
             metadata: value.string("metadata")?,
