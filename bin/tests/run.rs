@@ -154,3 +154,28 @@ async fn a_reload_of_a_broken_file_is_logged_and_changes_nothing() {
     let broken = log.iter().find(|line| serde_json::from_str::<serde_json::Value>(line).is_err());
     assert_eq!(broken, None, "every line is JSON");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_start_beside_mirror_maker() {
+    let (source, target) = (cluster().await, cluster().await);
+    source.create_topic(TopicSpec::new("orders", 1)).expect("a new topic");
+    append(&source);
+    target.populate_group("A-mm2", "connect", 2);
+    let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    let status = kmirror.child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(3), "{:#?}", kmirror.log);
+    kmirror.wait_for(&["cluster B: ", "group A-mm2 has 2 members", "stop it", "--force"]);
+    assert_eq!(target.end_offset("A.orders", 0), None, "nothing was replicated");
+
+    let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &["--force"]);
+    kmirror.wait_for(&["WARN", "group A-mm2 has 2 members", "--force"]);
+    kmirror.wait_for(&["A.orders", "created on the target"]);
+    let (status, log) = kmirror.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+
+    target.populate_group("A-mm2", "connect", 0);
+    let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    kmirror.wait_for(&["1 more partitions"]);
+    let (_, log) = kmirror.stop();
+    assert!(log.iter().all(|line| !line.contains("A-mm2")), "{log:#?}");
+}

@@ -16,20 +16,25 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Replicate, in the foreground, until SIGTERM or SIGINT
 ///
-/// Takes the mm2.properties that MirrorMaker 2 runs with, and goes on where it stopped. Clusters that cannot be reached
-/// are tried again until they can. SIGHUP reads the file again.
+/// Takes the mm2.properties that MirrorMaker 2 runs with, and goes on where it stopped; it does not start while that
+/// still runs. Clusters that cannot be reached are tried again until they can. SIGHUP reads the file again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kmirror run mm2.properties
   kmirror run mm2.properties --clusters backup     only the flows into this cluster
   kmirror run mm2.properties --log-format json --log-level debug
+  kmirror run mm2.properties --force               although the group of MirrorMaker 2 has members
 
 Exit codes: 0 told to stop, positions are stored; 2 usage; 3 the file has errors, or a cluster refuses us;
 4 positions could not be stored in time.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     file: FileArgs,
+
+    /// Start although the group of MirrorMaker 2's workers has members
+    #[arg(long)]
+    force: bool,
 }
 
 pub(crate) fn run(args: &RunArgs) -> Exit {
@@ -54,7 +59,9 @@ fn load(args: &RunArgs, complain: impl Fn(&str)) -> Option<Replication> {
             Severity::Warning => warn!("{finding}"),
         }
     }
-    resolution.replication
+    let mut replication = resolution.replication?;
+    replication.process.forced = args.force;
+    Some(replication)
 }
 
 /// What a person or the system asks of the running program.

@@ -98,7 +98,9 @@ pub struct ProcessConfig {
     pub memory_bytes: u64,
     /// Threads that carry records; none is one for every core.
     pub threads: Option<usize>,
-    /// The same, with origins.
+    /// Flows start although MirrorMaker 2 seems to run; no file says so, but a command line may.
+    pub forced: bool,
+    /// What the file says, with origins.
     pub effective: Vec<EffectiveSetting>,
 }
 

@@ -221,5 +221,5 @@ fn process(file: &Layer) -> ProcessConfig {
         reader.number(file, Places::FILE, "kmirror.memory.bytes").unwrap_or(64 << 20);
     let threads =
         reader.number(file, Places::FILE, "kmirror.threads").filter(|&threads| threads > 0);
-    ProcessConfig { memory_bytes, threads, effective: reader.finish() }
+    ProcessConfig { memory_bytes, threads, forced: false, effective: reader.finish() }
 }

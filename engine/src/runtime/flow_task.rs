@@ -18,6 +18,7 @@ use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
 use super::shard_task::{self, Command, ShardSetup};
 use super::supervisor::progress;
+use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
@@ -46,6 +47,8 @@ pub(super) struct FlowSetup {
     shards: Vec<mpsc::UnboundedSender<Command>>,
     /// A shard saw something that topics have to be looked at for.
     news: Arc<Notify>,
+    /// It starts whoever else replicates.
+    forced: bool,
 }
 
 impl FlowSetup {
@@ -83,7 +86,8 @@ impl FlowSetup {
             commands
         });
         let shards = shards.collect();
-        Self { name, config, clock, clients, shards, news }
+        let forced = process.forced;
+        Self { name, config, clock, clients, shards, news, forced }
     }
 
     pub(super) fn name(&self) -> Arc<str> {
@@ -143,6 +147,7 @@ struct Flow {
 impl Flow {
     async fn work(&mut self) -> Result<(), EngineError> {
         self.reach().await?;
+        self.ensure_alone().await?;
         self.open_positions().await?;
         self.start_producers().await?;
         self.discover_until_done().await?;
@@ -175,6 +180,14 @@ impl Flow {
         )?;
         info!(flow = %name, "both clusters are reached");
         Ok(())
+    }
+
+    /// MirrorMaker 2 must have stopped.
+    async fn ensure_alone(&self) -> Result<(), EngineError> {
+        let FlowSetup { name, config, clients, forced, .. } = &self.setup;
+        let ask = async || takeover::workers(name, config, &clients.target).await;
+        let members = until_works(name, &config.target.alias, ask).await?;
+        takeover::judge(name, config, members, *forced)
     }
 
     async fn open_positions(&mut self) -> Result<(), EngineError> {

@@ -11,6 +11,7 @@ mod internal_topics;
 mod placement;
 mod shard_task;
 mod supervisor;
+mod takeover;
 mod tell;
 mod threads;
 mod topics;

@@ -185,6 +185,11 @@ impl Cluster {
         self.with(|broker, _| Some(broker.committed(group, topic, partition)?.offset))
     }
 
+    /// Gives a group so many members who never speak, in place of those that it has; none make it empty.
+    pub fn populate_group(&self, group: &str, protocol_type: &str, members: usize) {
+        self.with(|broker, now_ms| broker.populate_group(now_ms, group, protocol_type, members));
+    }
+
     /// Orders a fault.
     pub fn fault(&self, fault: Fault) {
         self.with(|broker, _| broker.fault(fault));

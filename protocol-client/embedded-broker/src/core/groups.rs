@@ -12,6 +12,9 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::ConnectionId;
 
+/// How long members stay that never speak, in milliseconds.
+const SILENT_MS: i64 = 24 * 3600 * 1000;
+
 /// Where a group stands in its rebalance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GroupState {
@@ -439,6 +442,33 @@ impl Group {
         }
         self.rebalance_without(now_ms);
         Ok(())
+    }
+
+    /// Gives the group so many members who never speak, in place of those that it has; none make it empty.
+    pub fn populate(&mut self, now_ms: i64, protocol_type: &StrBytes, members: usize) {
+        for id in self.members.keys().cloned().collect::<Vec<_>>() {
+            self.remove(&id);
+        }
+        self.rebalance_without(now_ms);
+        for number in 0..members {
+            let joined = self.join(
+                now_ms,
+                Join {
+                    connection: ConnectionId::MAX,
+                    client_id: StrBytes::from_static_str("silent"),
+                    member_id: StrBytes::new(),
+                    instance: None,
+                    session_timeout_ms: SILENT_MS,
+                    rebalance_timeout_ms: SILENT_MS,
+                    protocol_type: protocol_type.clone(),
+                    protocols: vec![(StrBytes::from_static_str("any"), Bytes::new())],
+                    fresh_id: StrBytes::from_string(format!("silent-{number}")),
+                    id_required: false,
+                    initial_delay_ms: 0,
+                },
+            );
+            debug_assert!(joined.is_ok(), "an empty group takes everybody");
+        }
     }
 
     fn remove(&mut self, id: &StrBytes) -> bool {

@@ -453,6 +453,13 @@ impl Broker {
         self.groups.get(&id)?.offsets.get(&(topic_name(topic), partition))
     }
 
+    /// Gives a group so many members who never speak, in place of those that it has; none make it empty.
+    pub fn populate_group(&mut self, now_ms: i64, id: &str, protocol_type: &str, members: usize) {
+        let id = GroupId(StrBytes::from_string(id.to_owned()));
+        let protocol_type = StrBytes::from_string(protocol_type.to_owned());
+        self.with_group(&id, |group| group.populate(now_ms, &protocol_type, members));
+    }
+
     /// Forgets producers whose last record is `expiration_ms` or more old, as brokers do every ten minutes.
     pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) {
         let partitions = self.topics.iter_mut().flat_map(|(_, topic)| topic.partitions.iter_mut());
