@@ -5,8 +5,10 @@
 mod check;
 mod demo;
 pub(crate) mod file;
+mod moment;
 pub(crate) mod output;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ Examples:
   kmirror demo                                see it work, without any Kafka at hand
   kmirror check mm2.properties                what the file comes to, and what is wrong with it
   kmirror check mm2.properties --clusters B   the same for the flows into B
+  kmirror verify mm2.properties               compare source and target record by record
 
 Exit codes: 0 done; 1 a check found something; 2 usage; 3 configuration or start failure;
 4 fatal while running."
@@ -63,6 +66,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Demo(demo::DemoArgs),
     Run(run::RunArgs),
+    Verify(verify::VerifyArgs),
 }
 
 impl Command {
@@ -72,6 +76,7 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Demo(args) => demo::run(&args),
             Self::Run(args) => run::run(&args),
+            Self::Verify(args) => verify::run(&args),
         }
     }
 }

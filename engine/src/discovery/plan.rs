@@ -172,8 +172,8 @@ fn new_topic(flow: &FlowConfig, source: &TopicView, name: String) -> Result<NewT
     })
 }
 
-/// The configs of a source topic that its copy is created with.
-fn carried(
+/// The configs of a source topic that its copy is created with. Fails if a pattern cannot be decided for a name.
+pub fn carried(
     configs: &[ConfigView],
     filter: &ConfigPropertyFilter,
     defaults: DefaultsFrom,

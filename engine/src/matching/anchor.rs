@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::log::Log;
 use super::print::{Opener, Print};
-use super::{Ask, MatchError, Side};
+use super::{Ask, MatchError};
+use crate::model::Side;
 
 /// How far back the source is read at first, in offsets; eight times as far while it holds nothing.
 const FIRST_LOOK_BACK: i64 = 64;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use protocol_client::batch::{BatchError, Entry, TxnFilter, Verdict};
 
+use super::Chunk;
 use super::print::{Opener, Print};
-use super::{Chunk, Side};
+use crate::model::Side;
 
 /// A batch with data.
 #[derive(Debug)]

@@ -25,21 +25,13 @@ use std::collections::BTreeSet;
 use protocol_client::batch::{AbortedTransaction, BatchError, Entry};
 use thiserror::Error;
 
+use crate::model::Side;
 use anchor::{Anchor, AnchorSearch};
 pub use findings::{Counts, Divergence, Missing, Run, Stray, StrayKind};
 use findings::{Findings, LOOK_BACK_RECORDS, Recent, Writers};
 use log::Log;
 use print::{Opener, Print, batch_key};
 use search::{Plan, Progress, Search};
-
-/// One of the two logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// What is copied.
-    Source,
-    /// The copy.
-    Target,
-}
 
 impl Side {
     fn failed(self, error: BatchError) -> MatchError {
@@ -96,6 +88,8 @@ pub struct MatchSettings {
     /// So many source records may be passed over without a hole at the target: they are reported
     /// as missing. Zero where a position depends on it.
     pub slack_records: u64,
+    /// So many in place of that before anything was paired, once: for a start that is only near.
+    pub start_slack_records: u64,
     /// Whether sealed batches have their checksums computed.
     pub checksums: Checksums,
     /// Most that the records of one batch may be when decompressed, in bytes.
@@ -111,6 +105,7 @@ impl Default for MatchSettings {
         Self {
             own_producers: BTreeSet::new(),
             slack_records: 0,
+            start_slack_records: 0,
             checksums: Checksums::Trust,
             max_open_bytes: 128 << 20,
             max_held_bytes: 8 << 20,
@@ -201,6 +196,7 @@ struct Doubt {
 pub struct Matcher {
     opener: Opener,
     slack: u64,
+    start_slack: u64,
     max_held_bytes: usize,
     writers: Writers,
     recent: Recent,
@@ -239,6 +235,7 @@ impl Matcher {
         let mut matcher = Self {
             opener: Opener::new(settings.max_open_bytes, settings.checksums),
             slack: settings.slack_records,
+            start_slack: settings.start_slack_records,
             max_held_bytes: settings.max_held_bytes,
             writers: Writers::new(settings.own_producers),
             recent: Recent::new(),
@@ -302,6 +299,29 @@ impl Matcher {
     pub fn target(&mut self, chunk: Chunk) -> Result<(), MatchError> {
         self.target.accept(chunk).map_err(|error| Side::Target.failed(error))?;
         self.go_on()
+    }
+
+    /// Where both sides go on behind a damaged batch, if it was the next one: source and target offset. Behind a
+    /// batch of the source, the target's is a guess.
+    #[must_use]
+    pub fn behind_damage(&self, error: &MatchError) -> Option<(i64, i64)> {
+        let (log, what) = match error {
+            MatchError::Source(what) => (&self.source, what),
+            MatchError::Target(what) => (&self.target, what),
+        };
+        let (BatchError::Checksum { base_offset, .. }
+        | BatchError::Records { base_offset, .. }
+        | BatchError::Codec { base_offset, .. }) = what
+        else {
+            return None;
+        };
+        let entry =
+            &log.batches.front().filter(|held| held.entry.base_offset() == *base_offset)?.entry;
+        let records = entry.header().map_or(1, |header| i64::from(header.record_count()));
+        Some(match error {
+            MatchError::Source(_) => (entry.next_offset(), self.expected + records.max(0)),
+            MatchError::Target(_) => (self.source_next, entry.next_offset()),
+        })
     }
 
     /// First source offset that is not accounted for, so far.
@@ -491,8 +511,9 @@ impl Matcher {
             Some(original) if self.credit == 0 && original.same(&copy) => {
                 self.take(&original, &copy);
             }
-            Some(_) if self.credit > 0 || self.slack > 0 => {
-                self.search = Some(Search::new(self.source_next, copy, self.credit, self.slack));
+            Some(_) if self.credit > 0 || self.slack > 0 || self.start_slack > 0 => {
+                let slack = std::mem::take(&mut self.start_slack).max(self.slack);
+                self.search = Some(Search::new(self.source_next, copy, self.credit, slack));
             }
             original => {
                 let room = self.source.room(self.source_next, original.as_ref());
@@ -526,7 +547,7 @@ impl Matcher {
         self.findings.counts.sealed += count;
         self.findings.counts.sealed_batches += 1;
         (self.source_next, self.expected) = (self.source_next.max(behind), copy_behind);
-        self.vanished = 0;
+        (self.vanished, self.start_slack) = (0, 0);
         self.source.pop();
         self.target.pop();
         Ok(true)
@@ -541,7 +562,7 @@ impl Matcher {
         self.findings.run(original.offset, copy.offset, 1);
         self.source_next = self.source_next.max(original.offset + 1);
         self.expected = copy.offset + 1;
-        (self.credit, self.vanished) = (0, 0);
+        (self.credit, self.vanished, self.start_slack) = (0, 0, 0);
         self.source.advance();
         self.target.advance();
     }

@@ -4,7 +4,8 @@ use protocol_client::batch::codec::Decompressor;
 use protocol_client::batch::{AppendTime, BatchError, BatchHeader, Entry, OpenBatch, crc};
 use twox_hash::XxHash3_64;
 
-use super::{Checksums, Side};
+use super::Checksums;
+use crate::model::Side;
 
 /// A record as it is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

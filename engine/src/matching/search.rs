@@ -7,9 +7,9 @@
 
 use protocol_client::batch::BatchError;
 
-use super::Side;
 use super::log::Log;
 use super::print::{Opener, Print};
+use crate::model::Side;
 
 /// So many target records are looked for at once.
 const MAX_PROBES: usize = 16 * 1024;

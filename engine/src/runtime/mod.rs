@@ -15,5 +15,7 @@ mod takeover;
 mod tell;
 mod threads;
 mod topics;
+mod verify;
 
 pub use supervisor::{Engine, FlowProgress};
+pub use verify::verify;

@@ -144,11 +144,11 @@ pub(super) async fn discover(
     Ok(Found { topics: topics.collect(), wider: changes.wider, source_view })
 }
 
-async fn look(client: &Client, side: Side) -> Result<Arc<ClusterView>, DiscoverError> {
+pub(super) async fn look(client: &Client, side: Side) -> Result<Arc<ClusterView>, DiscoverError> {
     client.refresh(Asked::All, client.view().generation).await.map_err(DiscoverError::at(side))
 }
 
-fn topics_of(view: &ClusterView) -> Topics {
+pub(super) fn topics_of(view: &ClusterView) -> Topics {
     let there =
         view.topics.values().filter(|topic| topic.error == ErrorCode::NONE && !topic.internal);
     let named = there.map(|topic| {
@@ -189,7 +189,7 @@ async fn describe_created(
     Ok(())
 }
 
-fn config_view(name: String, entry: ConfigEntry) -> ConfigView {
+pub(super) fn config_view(name: String, entry: ConfigEntry) -> ConfigView {
     ConfigView {
         name,
         value: entry.value,
