@@ -14,6 +14,8 @@ use tracing::{error, info, warn};
 use super::begin::{self, Anew};
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
+use super::groups_task::GroupsSetup;
+use super::indexes::Indexes;
 use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
 use super::shard_task::{self, Command, ShardSetup};
@@ -96,6 +98,30 @@ impl FlowSetup {
 
     pub(super) fn shards(&self) -> Vec<mpsc::UnboundedSender<Command>> {
         self.shards.clone()
+    }
+
+    pub(super) fn indexes(&self) -> Indexes {
+        Indexes::new(self.shards.clone())
+    }
+
+    /// Whether it goes from the other's target to the other's source.
+    pub(super) fn is_back_of(&self, other: &Self) -> bool {
+        let (here, there) = (&self.config, &other.config);
+        here.source.alias == there.target.alias && here.target.alias == there.source.alias
+    }
+
+    /// What its consumer groups are followed with, if they are; `back` are the indexes of the flow from its target to
+    /// its source.
+    pub(super) fn groups(&self, back: Option<Indexes>) -> Option<GroupsSetup> {
+        Some(GroupsSetup {
+            flow: self.name.clone(),
+            groups: self.config.groups.clone()?,
+            config: self.config.clone(),
+            clients: self.clients.clone(),
+            indexes: self.indexes(),
+            indexes_back: back,
+            clock: self.clock,
+        })
     }
 }
 

@@ -36,7 +36,6 @@ pub(super) struct Indexes {
     shards: Vec<mpsc::UnboundedSender<Command>>,
 }
 
-#[expect(dead_code, reason = "checkpoints and offset syncs are written next")]
 impl Indexes {
     pub(super) fn new(shards: Vec<mpsc::UnboundedSender<Command>>) -> Self {
         Self { shards }

@@ -1,4 +1,4 @@
-//! The topics that hold the state of replication: found or created, and written.
+//! The topics that hold the state of replication: found or created, written and read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol_client::ClientError;
-use protocol_client::batch::{BatchBuilder, HEADER_BYTES};
-use protocol_client::client::{Client, NewTopic};
+use protocol_client::batch::record::RecordBody;
+use protocol_client::batch::{
+    BatchBuilder, BatchError, Entry, HEADER_BYTES, OpenBatch, TxnFilter, Verdict,
+};
+use protocol_client::client::{Client, NewTopic, ReadLimits};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::cluster::metadata::Topics as Asked;
 use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::Isolation;
 
 /// How often the cluster is asked again until it shows what was just created.
 const LOOKS: u32 = 40;
@@ -18,6 +22,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of one batch; far below what any topic takes.
 const BATCH_BYTES: usize = 256 << 10;
+/// Bytes that one batch may become when it is opened.
+const MAX_OPEN_BYTES: usize = 64 << 20;
 /// Attempts to write one batch whose fate is unclear. What is repeated does no harm: the last of a key counts.
 const ATTEMPTS: u32 = 5;
 
@@ -94,4 +100,41 @@ async fn append_batch(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads what is committed in one partition of a compacted topic; each record goes to `absorb` with its offset, and so
+/// does what is wrong with a batch that cannot be read.
+pub(super) async fn read(
+    client: &Client,
+    partition: &TopicPartition,
+    mut absorb: impl FnMut(i64, Result<RecordBody<'_>, BatchError>),
+) -> Result<(), ClientError> {
+    let limits = ReadLimits { isolation: Isolation::ReadCommitted, ..ReadLimits::default() };
+    let mut reader = client.read(partition.clone(), 0, limits).await?;
+    while let Some(chunk) = reader.next_chunk().await? {
+        let mut filter = TxnFilter::new(chunk.aborted);
+        for entry in &chunk.entries {
+            match filter.judge(entry) {
+                Ok(Verdict::Keep) if !entry.is_control() => {
+                    if let Err(error) = read_batch(entry, &mut absorb) {
+                        absorb(entry.base_offset(), Err(error));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => absorb(entry.base_offset(), Err(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_batch(
+    entry: &Entry,
+    absorb: &mut impl FnMut(i64, Result<RecordBody<'_>, BatchError>),
+) -> Result<(), BatchError> {
+    for record in OpenBatch::open(entry, MAX_OPEN_BYTES)?.records() {
+        let record = record?;
+        absorb(record.offset, RecordBody::decode(record.body, record.offset));
+    }
+    Ok(())
 }

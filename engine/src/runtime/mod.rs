@@ -5,6 +5,8 @@ mod begin;
 mod clock;
 mod clusters;
 mod flow_task;
+mod group_sync;
+mod groups_task;
 mod heartbeats_task;
 mod indexes;
 mod internal_topics;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::flow_task::{self, FlowSetup};
+use super::groups_task;
 use super::heartbeats_task;
 use super::indexes::ask_all;
 use super::shard_task::Command;
@@ -57,8 +58,16 @@ impl Engine {
         let clock = Clock::new();
         let count = replication.flows.len();
         let mut flows = Vec::with_capacity(count);
-        for config in replication.flows {
-            let setup = FlowSetup::new(config, &replication.process, count, clock, &data);
+        let flow = |config| FlowSetup::new(config, &replication.process, count, clock, &data);
+        let setups: Vec<FlowSetup> = replication.flows.into_iter().map(flow).collect();
+        for setup in &setups {
+            let back = setups.iter().find(|other| other.is_back_of(setup)).map(FlowSetup::indexes);
+            if let Some(groups) = setup.groups(back) {
+                let stopped = stopped.clone();
+                control.spawn_on(0, move || groups_task::run(groups, stopped));
+            }
+        }
+        for setup in setups {
             let (name, shards) = (setup.name(), setup.shards());
             let failed = failed.clone();
             let stopped = stopped.clone();

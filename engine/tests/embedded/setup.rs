@@ -7,7 +7,8 @@ use engine::config::{Input, Surroundings, resolve};
 use engine::flow::shard::Progress;
 use engine::runtime::Engine;
 use protocol_client::batch::{BatchBuilder, Compression};
-use protocol_client::client::{Client, ClientOptions};
+use protocol_client::client::{Client, ClientOptions, OffsetToCommit};
+use protocol_client::cluster::TopicPartition;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -148,6 +149,23 @@ pub(crate) async fn until(engine: &Engine, what: &str, holds: impl Fn(&[Progress
         assert!(now() < deadline, "waited in vain for {what}: {all:#?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Commits a position of a group from outside.
+pub(crate) async fn commit(
+    cluster: &Cluster,
+    group: &str,
+    topic: &str,
+    offset: i64,
+    metadata: &str,
+) {
+    let bootstrap = vec![cluster.bootstrap().parse().expect("an address")];
+    let client = Client::new(ClientOptions { bootstrap, ..ClientOptions::default() });
+    let commit = OffsetToCommit { offset, leader_epoch: -1, metadata: metadata.to_owned() };
+    let partition = TopicPartition::new(topic, 0);
+    let committed = client.commit_group_offsets(group, [(partition, commit)].into()).await;
+    let committed = committed.expect("the coordinator answers");
+    assert!(committed.values().all(Result::is_ok), "{committed:?}");
 }
 
 /// Waits for something that the clusters must show.

@@ -64,6 +64,12 @@ impl ErrorCode {
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     /// NETWORK_EXCEPTION: what a client says for a broker that cannot be reached.
     pub const NETWORK_EXCEPTION: Self = Self(13);
+    /// ILLEGAL_GENERATION.
+    pub const ILLEGAL_GENERATION: Self = Self(22);
+    /// UNKNOWN_MEMBER_ID.
+    pub const UNKNOWN_MEMBER_ID: Self = Self(25);
+    /// REBALANCE_IN_PROGRESS.
+    pub const REBALANCE_IN_PROGRESS: Self = Self(27);
     /// TOPIC_AUTHORIZATION_FAILED.
     pub const TOPIC_AUTHORIZATION_FAILED: Self = Self(29);
     /// UNSUPPORTED_VERSION.
@@ -92,6 +98,8 @@ impl ErrorCode {
     pub const FETCH_SESSION_ID_NOT_FOUND: Self = Self(70);
     /// OFFSET_NOT_AVAILABLE.
     pub const OFFSET_NOT_AVAILABLE: Self = Self(78);
+    /// UNSTABLE_OFFSET_COMMIT.
+    pub const UNSTABLE_OFFSET_COMMIT: Self = Self(88);
     /// PRODUCER_FENCED.
     pub const PRODUCER_FENCED: Self = Self(90);
     /// UNKNOWN_TOPIC_ID.
