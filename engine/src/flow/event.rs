@@ -191,6 +191,10 @@ pub enum Happening {
     Matched {
         /// Records that need not be copied again.
         records: u64,
+        /// Records of others between them.
+        foreign: u64,
+        /// Records that are there more than once: another mirror or another instance wrote too.
+        repeated: u64,
         /// Where copying goes on.
         source_offset: i64,
     },
@@ -258,6 +262,30 @@ pub enum Divergence {
         /// Where it should be.
         target_offset: i64,
     },
+    /// The source's log ends before what was copied of it.
+    SourceEnds {
+        /// Where it ends.
+        source_end: i64,
+        /// Target offset of the first record whose original is gone.
+        target_offset: i64,
+    },
+}
+
+impl Divergence {
+    /// The setting that says what to do about it.
+    fn policy(&self) -> &'static str {
+        match self {
+            Self::SourceEnds { .. } => "kmirror.on.gap",
+            _ => "kmirror.on.divergence",
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::SourceEnds { .. } => "kmirror.on.gap = continue",
+            _ => "kmirror.on.divergence = resume",
+        }
+    }
 }
 
 impl fmt::Display for Divergence {
@@ -270,6 +298,11 @@ impl fmt::Display for Divergence {
             Self::Differs { source_offset, target_offset } => write!(
                 f,
                 "target offset {target_offset} does not hold source offset {source_offset}, which was copied there"
+            ),
+            Self::SourceEnds { source_end, target_offset } => write!(
+                f,
+                "the source ends at offset {source_end}, but records from behind it stand at the target from offset \
+                 {target_offset} on: the source was truncated"
             ),
         }
     }
@@ -303,10 +336,10 @@ impl fmt::Display for Happening {
                 "{offsets} target offsets between {from} and {to} are not of this flow: something else writes to the \
                  topic; they are stepped over"
             ),
-            Self::Matched { records, source_offset } => write!(
+            Self::Matched { records, foreign, repeated, source_offset } => write!(
                 f,
-                "{records} records behind the stored position are at the target already; going on at source offset \
-                 {source_offset}"
+                "{records} records behind the stored position are at the target already ({foreign} of others between \
+                 them, {repeated} repeated); going on at source offset {source_offset}"
             ),
             Self::NotMatched { source_offset } => write!(
                 f,
@@ -314,7 +347,7 @@ impl fmt::Display for Happening {
                  behind it comes again"
             ),
             Self::Diverged(divergence) => {
-                write!(f, "{divergence}; going on, as kmirror.on.divergence says")
+                write!(f, "{divergence}; going on, as {} says", divergence.policy())
             }
             Self::Failed(failure) => failure.fmt(f),
         }
@@ -358,7 +391,8 @@ impl fmt::Display for Failure {
             ),
             Self::Diverged(divergence) => write!(
                 f,
-                "stopped: {divergence}; set kmirror.on.divergence = resume to copy again what is missing",
+                "stopped: {divergence}; set {} to go on with what is there",
+                divergence.remedy(),
             ),
         }
     }

@@ -19,6 +19,7 @@ mod outgoing;
 mod partition;
 mod produce_lane;
 mod queue;
+mod recovery;
 pub mod settings;
 pub mod shard;
 mod target_side;

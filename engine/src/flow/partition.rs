@@ -18,6 +18,7 @@ use super::frames::{FrameKey, Frames};
 use super::link::backoff;
 use super::outgoing::Outgoing;
 use super::queue::Queue;
+use super::recovery::{self, Recovery};
 use super::settings::{DivergencePolicy, GapPolicy, ShardSettings};
 use super::target_side::{Delivered, Outcome, Phase, Step, TargetSide};
 use crate::index::OffsetIndex;
@@ -47,6 +48,7 @@ pub(super) enum Note {
     AskSourceRange,
     AskTargetEnd,
     ReadLog(Side, i64),
+    WantTurn,
     RefreshMetadata(Side),
     WakeAt(Moment),
     Tell(Happening),
@@ -117,6 +119,8 @@ pub(super) struct PartitionFlow {
     end_asked: bool,
     /// What is being asked for was wanted for an earlier reason.
     end_stale: bool,
+    /// Logs are being compared to find out what a former run has left.
+    recovery: Option<Recovery>,
 }
 
 impl PartitionFlow {
@@ -157,6 +161,7 @@ impl PartitionFlow {
             stalled: true,
             end_asked,
             end_stale: false,
+            recovery: None,
         }
     }
 
@@ -230,7 +235,7 @@ impl PartitionFlow {
     fn takes_records(&self) -> bool {
         self.run == Run::Active
             && self.source == SourceState::Ready
-            && self.target.phase() != Phase::Backoff
+            && !matches!(self.target.phase(), Phase::Matching | Phase::Backoff)
             && !self.stalled
     }
 
@@ -360,21 +365,90 @@ impl PartitionFlow {
 
     /// The target's log ends here, and nothing is known of what it holds but what is stored.
     fn start_target(&mut self, end: i64, cx: &mut Cx<'_>) {
-        if let Start::Pair(pair) = self.spec.start
-            && end < pair.target_next
-        {
-            let expected = pair.target_next;
-            let step = self.target.doubt_end(expected, end);
-            return self.take(step, cx);
+        match self.spec.start {
+            Start::Pair(pair) if end < pair.target_next => {
+                let step = self.target.doubt_end(pair.target_next, end);
+                self.take(step, cx);
+            }
+            Start::Pair(pair) => {
+                self.target.index_mut().resume(pair.source_next, pair.target_next);
+                match end == pair.target_next {
+                    true => self.go_on(end, cx),
+                    false => self.want_turn(end, cx),
+                }
+            }
+            Start::At(position) if end > 0 && position > 0 => self.want_turn(end, cx),
+            _ => {
+                self.target.index_mut().resume(self.fetch_offset, end);
+                self.go_on(end, cx);
+            }
         }
-        self.go_on(end, cx);
+    }
+
+    /// Comparing logs takes memory, so not all partitions do it at once.
+    fn want_turn(&mut self, end: i64, cx: &mut Cx<'_>) {
+        self.rewind(cx.frames);
+        self.target.set_phase(Phase::Matching);
+        self.recovery = Some(Recovery::Waiting(end));
+        cx.notes.push(Note::WantTurn);
+    }
+
+    /// It is the partition's turn to compare logs.
+    pub(super) fn on_turn(&mut self, cx: &mut Cx<'_>) {
+        if let Some(Recovery::Waiting(end)) = self.recovery {
+            let last = self.target.index().last_pair();
+            let recovery = Recovery::new(&self.spec.start, last, end);
+            let step = recovery.step();
+            self.recovery = Some(recovery);
+            self.recover(step, cx);
+        }
+    }
+
+    /// Logs are being compared, or wait for it.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.recovery.is_some()
+    }
+
+    fn recover(&mut self, step: recovery::Step, cx: &mut Cx<'_>) {
+        match step {
+            recovery::Step::Read(side, from) => cx.notes.push(Note::ReadLog(side, from)),
+            recovery::Step::Again(side, error) => {
+                self.recovery = None;
+                self.wait_for_target(side, error, cx);
+            }
+            recovery::Step::Damaged(what) => {
+                self.recovery = None;
+                self.fail(Failure::Batch(what), cx);
+            }
+            recovery::Step::Done => self.on_recovered(cx),
+        }
+    }
+
+    fn on_recovered(&mut self, cx: &mut Cx<'_>) {
+        let Some(recovered) = self.recovery.take().and_then(Recovery::finish) else { return };
+        if let Some(divergence) = recovered.divergence {
+            let stops = match divergence {
+                Divergence::SourceEnds { .. } => cx.settings.on_gap == GapPolicy::Fail,
+                _ => cx.settings.on_divergence == DivergencePolicy::Fail,
+            };
+            if stops {
+                return self.fail(Failure::Diverged(divergence), cx);
+            }
+            cx.notes.push(Note::Tell(Happening::Diverged(divergence)));
+        }
+        cx.notes.push(Note::Tell(recovered.happening()));
+        self.fetch_offset = recovered.source_next;
+        match recovered.is_found {
+            true => self.target.index_mut().pass(recovered.source_next),
+            false => self.target.index_mut().begin(recovered.source_next, recovered.target_next),
+        }
+        self.go_on(recovered.target_next, cx);
     }
 
     /// Copying goes on at the position, behind this end of the target's log.
     fn go_on(&mut self, target_next: i64, cx: &mut Cx<'_>) {
         self.worked(Side::Target, cx);
         let source_offset = self.fetch_offset;
-        self.target.index_mut().resume(source_offset, target_next);
         self.target.start(target_next);
         cx.notes.push(Note::Tell(Happening::Started { source_offset, target_end: target_next }));
     }
@@ -386,6 +460,14 @@ impl PartitionFlow {
         read: Result<Box<ReadChunk>, ErrorCode>,
         cx: &mut Cx<'_>,
     ) {
+        if self.target.phase() == Phase::Matching {
+            let Some(recovery) = &mut self.recovery else { return };
+            let (step, runs) = recovery.on_read(side, read, cx.settings.isolation);
+            for run in runs {
+                self.target.index_mut().append(run.source_first, run.target_first, run.count);
+            }
+            return self.recover(step, cx);
+        }
         match (read, self.target.phase()) {
             (Ok(chunk), Phase::Reading(end)) if side == Side::Target => {
                 // A chunk without records is what a throttled broker sends.
@@ -416,7 +498,7 @@ impl PartitionFlow {
         self.take(step, cx);
     }
 
-    /// The lane that carried the window is not the leader's any more.
+    /// The partition has another leader at the target, or the same once more: what it holds may be another thing.
     pub(super) fn on_leader_moved(&mut self, cx: &mut Cx<'_>) {
         let step = self.target.on_leader_moved();
         self.take(step, cx);
@@ -561,6 +643,7 @@ impl PartitionFlow {
         self.fetch_offset = back.unwrap_or(self.fetch_offset).min(self.fetch_offset);
         self.target.forget_producer();
         cx.notes.push(Note::Tell(Happening::Diverged(divergence)));
+        self.target.index_mut().resume(self.fetch_offset, end);
         self.go_on(end, cx);
     }
 
@@ -624,21 +707,31 @@ impl PartitionFlow {
 
     /// Waits before the next attempt; what is queued for a target that is away is fetched again later.
     fn trouble(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
+        match side {
+            Side::Source => {
+                let until = self.back_off(side, error, cx);
+                self.source = SourceState::Backoff(until);
+            }
+            Side::Target => self.wait_for_target(side, error, cx),
+        }
+    }
+
+    /// The target's end is asked for again after a while; which side made trouble is for people to know.
+    fn wait_for_target(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
+        self.target.set_phase(Phase::Backoff);
+        self.target_retry_at = Some(self.back_off(side, error, cx));
+        self.rewind(cx.frames);
+        self.target.unpin(cx.frames);
+    }
+
+    fn back_off(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) -> Moment {
         let failures = &mut self.failures[side as usize];
         let until = cx.now + backoff(*failures, cx.rng);
         *failures = failures.saturating_add(1);
-        match side {
-            Side::Source => self.source = SourceState::Backoff(until),
-            Side::Target => {
-                self.target.set_phase(Phase::Backoff);
-                self.target_retry_at = Some(until);
-                self.rewind(cx.frames);
-                self.target.unpin(cx.frames);
-            }
-        }
         cx.notes.push(Note::WakeAt(until));
         cx.notes.push(Note::RefreshMetadata(side));
         self.tell_trouble(side, error, cx);
+        until
     }
 
     /// People hear of a trouble when it lasts, and once.

@@ -9,7 +9,7 @@ mod lanes;
 mod placement;
 mod pump;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use protocol_client::cluster::ClusterView;
@@ -26,6 +26,9 @@ use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
 use crate::index::OffsetIndex;
 use crate::model::{Moment, Side, TopicPartition};
+
+/// Partitions of a shard that compare logs at the same time: each holds a few megabytes.
+const RECOVERIES: usize = 8;
 
 /// Progress of one partition, for status and for the positions that are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,10 @@ pub struct Shard {
     views: [Option<Arc<ClusterView>>; 2],
     refresh: [Refresh; 2],
     wakes: BTreeSet<(Moment, PartitionKey)>,
+    /// Partitions that wait for their turn to compare logs.
+    recoveries: VecDeque<PartitionKey>,
+    /// Those whose turn it is.
+    recovering: BTreeSet<PartitionKey>,
     producer: Option<(i64, i16)>,
     next_request: u64,
     /// The number of the last connection.
@@ -119,6 +126,8 @@ impl Shard {
             views: [None, None],
             refresh: [Refresh::default(), Refresh::default()],
             wakes: BTreeSet::new(),
+            recoveries: VecDeque::new(),
+            recovering: BTreeSet::new(),
             producer: None,
             next_request: 0,
             last_incarnation: 0,
@@ -157,6 +166,7 @@ impl Shard {
             Event::Tick => {}
         }
         self.wake(now, effects);
+        self.give_turns(now, effects);
         self.find_stalls(now);
         self.pump(now, effects);
     }
@@ -304,6 +314,7 @@ impl Shard {
             match note {
                 Note::AskSourceRange => effects.push(Effect::AskSourceRange(key)),
                 Note::AskTargetEnd => effects.push(Effect::AskTargetEnd(key)),
+                Note::WantTurn => self.recoveries.push_back(key),
                 Note::ReadLog(side, from) => effects.push(Effect::ReadLog(key, side, from)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
                 Note::WakeAt(at) => {
@@ -342,6 +353,20 @@ impl Shard {
         {
             slot.ready = true;
             lane.push_ready(key);
+        }
+    }
+
+    fn give_turns(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let partitions = &self.partitions;
+        let is_recovering =
+            |key: &PartitionKey| partitions.get(key).is_some_and(|slot| slot.flow.is_recovering());
+        self.recovering.retain(is_recovering);
+        while self.recovering.len() < RECOVERIES
+            && let Some(key) = self.recoveries.pop_front()
+        {
+            if self.recovering.insert(key) {
+                self.with(now, key, effects, PartitionFlow::on_turn);
+            }
         }
     }
 

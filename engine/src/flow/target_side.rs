@@ -40,6 +40,8 @@ const DOUBTS_ABOUT_SEQUENCE: u32 = 40;
 pub(super) enum Phase {
     /// The end of the target's log is not known yet.
     Asking,
+    /// What the target holds behind the stored position is being compared with the source.
+    Matching,
     /// Batches may be sent.
     Ready,
     /// An outcome is unclear; nothing more is sent until the answers under way have come.
@@ -259,10 +261,14 @@ impl TargetSide {
             return Step::Nothing;
         };
         match outcome {
-            // An offset below what is known can only come of a log that was cut.
-            Ok(base_offset) if self.target_next.is_some_and(|next| base_offset >= next) => {
+            Ok(base_offset) if base_offset >= self.target_next.unwrap_or(0) => {
                 batch.answer = Answer::Appended(base_offset);
                 self.established = true;
+            }
+            // Everything below is taken, or was.
+            Ok(end) if end >= 0 => {
+                let expected = self.target_next.unwrap_or(end);
+                return Step::TargetShrank { expected, end };
             }
             _ => {
                 let error = outcome.err().unwrap_or(ErrorCode::NETWORK_EXCEPTION);
@@ -276,9 +282,9 @@ impl TargetSide {
         self.settle()
     }
 
-    /// The partition leaves the lane that carried the window: what was not answered is unclear.
+    /// Another leader: what was not answered is unclear, and the log may have been cut.
     pub(super) fn on_leader_moved(&mut self) -> Step {
-        if !self.is_waiting() {
+        if !matches!(self.phase, Phase::Ready | Phase::Settling) {
             return Step::Nothing;
         }
         for batch in self.window.iter_mut().take(self.sent) {
@@ -714,7 +720,8 @@ mod tests {
     fn an_answer_before_what_is_known_is_not_believed() {
         let mut frames = Frames::new(1 << 20);
         let mut target = sent(&[2], &mut frames);
-        assert_eq!(target.on_answer(0, Ok(98), &mut frames), Step::AskEnd);
+        let shrank = Step::TargetShrank { expected: 100, end: 98 };
+        assert_eq!(target.on_answer(0, Ok(98), &mut frames), shrank);
     }
 
     #[test]

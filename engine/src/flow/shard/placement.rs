@@ -108,9 +108,12 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let before = slot.flow.target_leader.map(|leader| leader.node);
-        if before == leader.map(|leader| leader.node) {
+        let before = slot.flow.target_leader;
+        if before.map(|leader| leader.node) == leader.map(|leader| leader.node) {
             slot.flow.target_leader = leader;
+            if before != leader {
+                self.with(now, key, effects, PartitionFlow::on_leader_moved);
+            }
             return;
         }
         leave_target(&mut self.produce_lanes, key, slot);

@@ -1,0 +1,186 @@
+//! What a former run left at the target behind the stored position, found out by comparing the logs.
+//!
+//! [`crate::matching`] compares; here is what it is asked, how what was read reaches it, and what its outcome means.
+
+use protocol_client::client::ReadChunk;
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::Isolation;
+
+use super::event::{Divergence, Happening, Start};
+use crate::matching::{self, Ask, Chunk, MatchSettings, Matcher, Run};
+use crate::model::Side;
+
+/// Most of the source that one comparison holds while it looks ahead, in bytes.
+const HELD_BYTES: usize = 2 << 20;
+
+/// A comparison, under way or still to begin.
+#[derive(Debug)]
+pub(super) enum Recovery {
+    /// It waits for its turn; the target ends here.
+    Waiting(i64),
+    /// It is under way.
+    Comparing(Box<Matcher>),
+}
+
+/// What has to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Read this log from this offset on.
+    Read(Side, i64),
+    /// This log could not be read: everything once more, later.
+    Again(Side, ErrorCode),
+    /// A log cannot be understood.
+    Damaged(String),
+    /// Nothing.
+    Done,
+}
+
+/// Records that stand one behind the other on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PairedRun {
+    pub(super) source_first: i64,
+    pub(super) target_first: i64,
+    pub(super) count: u32,
+}
+
+/// What a comparison has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recovered {
+    pub(super) source_next: i64,
+    pub(super) target_next: i64,
+    /// Whether the place of the stored position is known.
+    pub(super) is_found: bool,
+    pub(super) divergence: Option<Divergence>,
+    matched: u64,
+    foreign: u64,
+    repeated: u64,
+}
+
+impl Recovered {
+    /// What people hear of it.
+    pub(super) fn happening(&self) -> Happening {
+        let source_offset = self.source_next;
+        if !self.is_found {
+            return Happening::NotMatched { source_offset };
+        }
+        let Self { matched: records, foreign, repeated, .. } = *self;
+        Happening::Matched { records, foreign, repeated, source_offset }
+    }
+}
+
+impl Recovery {
+    /// Compares from what is stored to the target's end; `last` is the last record that is known to stand on both sides.
+    pub(super) fn new(start: &Start, last: Option<(i64, i64)>, target_end: i64) -> Self {
+        let start = match start {
+            Start::Pair(pair) => matching::Start::Pair {
+                source: pair.source_next,
+                target: pair.target_next,
+                last: last.filter(|last| last.0 < pair.source_next && last.1 < pair.target_next),
+            },
+            Start::At(position) | Start::SetBack(position) => matching::Start::Source(*position),
+            Start::Refused(_) => matching::Start::Source(0),
+        };
+        let settings = MatchSettings { max_held_bytes: HELD_BYTES, ..MatchSettings::default() };
+        Self::Comparing(Box::new(Matcher::new(start, target_end, settings)))
+    }
+
+    /// What has to be done next.
+    pub(super) fn step(&self) -> Step {
+        let Self::Comparing(matcher) = self else { return Step::Done };
+        match matcher.ask() {
+            Ask::Source { from } => Step::Read(Side::Source, from),
+            Ask::Target { from } => Step::Read(Side::Target, from),
+            Ask::Nothing => Step::Done,
+        }
+    }
+
+    /// Takes what was read; answers what is next and what was paired since the last call.
+    pub(super) fn on_read(
+        &mut self,
+        side: Side,
+        read: Result<Box<ReadChunk>, ErrorCode>,
+        isolation: Isolation,
+    ) -> (Step, Vec<PairedRun>) {
+        let asked = self.step();
+        let (Self::Comparing(matcher), Step::Read(wanted, from)) = (&mut *self, asked) else {
+            return (Step::Done, Vec::new());
+        };
+        if wanted != side {
+            // The answer to a question of an earlier comparison.
+            return (Step::Again(side, ErrorCode::OFFSET_NOT_AVAILABLE), Vec::new());
+        }
+        let chunk = match read {
+            Ok(chunk) => chunk_of(side, *chunk, isolation),
+            // It does not begin behind the offset, so it ends before it.
+            Err(ErrorCode::OFFSET_OUT_OF_RANGE) => {
+                Some(Chunk { end: Some(from), ..Chunk::default() })
+            }
+            Err(error) => return (Step::Again(side, error), Vec::new()),
+        };
+        let Some(chunk) = chunk else {
+            return (Step::Again(side, ErrorCode::OFFSET_NOT_AVAILABLE), Vec::new());
+        };
+        let taken = match side {
+            Side::Source => matcher.source(chunk),
+            Side::Target => matcher.target(chunk),
+        };
+        let runs = matcher.take_runs().iter().flat_map(pieces).collect();
+        match taken {
+            Ok(()) => (self.step(), runs),
+            Err(error) => (Step::Damaged(error.to_string()), runs),
+        }
+    }
+
+    /// What it has come to; nothing if it has not begun.
+    pub(super) fn finish(self) -> Option<Recovered> {
+        let Self::Comparing(matcher) = self else { return None };
+        let outcome = matcher.finish();
+        Some(Recovered {
+            source_next: outcome.resume_source,
+            target_next: outcome.target_next,
+            is_found: outcome.start_found,
+            divergence: outcome.divergence.map(|divergence| match divergence {
+                matching::Divergence::Truncated { expected, end } => {
+                    Divergence::Truncated { expected, end }
+                }
+                matching::Divergence::Different { source, target } => {
+                    Divergence::Differs { source_offset: source, target_offset: target }
+                }
+                matching::Divergence::SourceEnds { source_end, target } => {
+                    Divergence::SourceEnds { source_end, target_offset: target }
+                }
+            }),
+            matched: outcome.counts.matched,
+            foreign: outcome.counts.foreign,
+            repeated: outcome.counts.repeated,
+        })
+    }
+}
+
+/// What was read, as the comparison takes it; `None` if a broker held back what it has.
+fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk> {
+    let visible = match (side, isolation) {
+        (Side::Source, Isolation::ReadCommitted) => chunk.last_stable_offset,
+        _ => chunk.high_watermark,
+    };
+    let is_end = chunk.next >= visible;
+    if chunk.entries.is_empty() && !is_end {
+        return None;
+    }
+    let end = is_end.then_some(chunk.next.max(visible));
+    Some(Chunk { entries: chunk.entries, aborted: chunk.aborted, end })
+}
+
+/// A run in pieces that fit.
+fn pieces(run: &Run) -> impl Iterator<Item = PairedRun> + use<> {
+    let Run { source_first, target_first, count } = *run;
+    let piece = u64::from(u32::MAX);
+    (0..count.div_ceil(piece)).map(move |number| {
+        let done = number * piece;
+        PairedRun {
+            source_first: source_first + done as i64,
+            target_first: target_first + done as i64,
+            count: (count - done).min(piece) as u32,
+        }
+    })
+}
