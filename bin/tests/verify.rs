@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use embedded_broker::{Cluster, ClusterOptions, TopicSpec};
+use engine::records::checkpoint::Checkpoint;
 use protocol_client::batch::{BatchBuilder, Compression};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -208,4 +209,40 @@ async fn topics_that_are_absent_or_set_up_otherwise_are_named() {
     assert_eq!(clusters.json(&["--topic", "orders"]).0, 0);
     assert_eq!(clusters.verify(&["--topic", "nothing"]).status.code(), Some(2));
     assert_eq!(clusters.verify(&["--flow", "B->A"]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_are_held_against_the_logs() {
+    let clusters = Clusters::start().await;
+    clusters.copy_batches(0..10);
+    let topic = TopicSpec::new("A.checkpoints.internal", 1).config("cleanup.policy", "compact");
+    clusters.target.create_topic(topic).expect("a new topic");
+    let checkpoint = |group: &str, upstream_offset: i64, downstream_offset: i64| {
+        let checkpoint = Checkpoint {
+            group: group.to_owned(),
+            topic: "A.orders".to_owned(),
+            partition: 0,
+            upstream_offset,
+            downstream_offset,
+            metadata: String::new(),
+        };
+        let (key, value) = (checkpoint.encode_key(), checkpoint.encode_value());
+        let mut batch = BatchBuilder::new();
+        batch.push(Some(&key.expect("short names")), Some(&value.expect("short")), &[], FIRST_MS);
+        let bytes = batch.build().expect("one record").bytes;
+        clusters.target.append("A.checkpoints.internal", 0, &bytes, false).expect("it is there");
+    };
+    checkpoint("exact", 3, 2);
+    checkpoint("exact", 40, 40);
+    checkpoint("mirror-maker", 40, 33);
+    let (differences, partition) = clusters.differences(&[]);
+    assert!(differences.is_empty(), "{differences:?}");
+    let positions = &partition["group_positions"];
+    assert_eq!((&positions["exact"], &positions["ahead"]), (&json!(1), &json!([])));
+    assert_eq!(positions["behind"][0]["right_target_offset"], 40);
+    checkpoint("skips", 40, 41);
+    let output = clusters.verify(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("group skips would skip records, 40 is right"), "{said}");
 }

@@ -10,7 +10,8 @@ use clap::Args;
 use engine::config::{FlowConfig, Replication, Severity};
 use engine::runtime;
 use engine::verify::{
-    Difference, DifferenceKind, FlowVerdict, PartitionVerdict, Scope, VerifyOptions, VerifyProgress,
+    Difference, DifferenceKind, FlowVerdict, GroupPosition, PartitionVerdict, Scope, VerifyOptions,
+    VerifyProgress,
 };
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ const BAR_WIDTH: usize = 30;
 ///
 /// Pairs both logs of every partition record by record: key, value, headers, timestamp, order. Batches that were
 /// forwarded sealed are compared by their checksums. Records still on their way are lag, not a difference. Works on
-/// copies that MirrorMaker 2 made. Topic configs that are carried over are compared too.
+/// copies that MirrorMaker 2 made. Topic configs that are carried over are compared too, and the last checkpoints of consumer
+/// groups are held against the logs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -266,6 +268,8 @@ fn partition_text(out: &mut String, partition: &PartitionVerdict) {
     add(counts.vanished, "no longer at the source");
     add(partition.lag.unwrap_or(0).unsigned_abs(), "offsets behind");
     add(partition.difference_count, "differences");
+    add(partition.positions.exact, "group positions exact");
+    add(partition.positions.behind.len() as u64, "group positions behind");
     line(out, format_args!("{text}"));
     for difference in &partition.differences {
         line(out, format_args!("    {}", difference_text(difference)));
@@ -273,6 +277,14 @@ fn partition_text(out: &mut String, partition: &PartitionVerdict) {
     let unlisted = partition.difference_count.saturating_sub(partition.differences.len() as u64);
     if unlisted > 0 {
         line(out, format_args!("    and {unlisted} more"));
+    }
+    for position in &partition.positions.ahead {
+        let GroupPosition { group, upstream, downstream, expected } = position;
+        let place = format!("source offset {upstream}, target offset {downstream}");
+        line(
+            out,
+            format_args!("    {place}: group {group} would skip records, {expected} is right"),
+        );
     }
     if let Some(trouble) = &partition.trouble {
         line(out, format_args!("    not compared to its end: {trouble}"));
@@ -354,7 +366,21 @@ fn partition_json(partition: &PartitionVerdict) -> Value {
         "lag_offsets": partition.lag,
         "difference_count": partition.difference_count,
         "differences": partition.differences.iter().map(difference_json).collect::<Vec<_>>(),
+        "group_positions": {
+            "exact": partition.positions.exact,
+            "behind": partition.positions.behind.iter().map(position_json).collect::<Vec<_>>(),
+            "ahead": partition.positions.ahead.iter().map(position_json).collect::<Vec<_>>(),
+        },
         "trouble": partition.trouble,
+    })
+}
+
+fn position_json(position: &GroupPosition) -> Value {
+    json!({
+        "group": position.group,
+        "source_offset": position.upstream,
+        "target_offset": position.downstream,
+        "right_target_offset": position.expected,
     })
 }
 

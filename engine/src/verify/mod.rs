@@ -2,6 +2,7 @@
 //! `runtime::verify` reads the logs.
 
 pub mod configs;
+pub mod positions;
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,6 +10,7 @@ use crate::matching::{Counts, MatchError, MatchSettings, Outcome, StrayKind};
 use crate::model::Side;
 
 pub use configs::ConfigDifference;
+pub use positions::{GroupPosition, PositionsVerdict};
 
 /// So many source records may be missing in one place before the copy is taken to go on elsewhere.
 const SLACK_RECORDS: u64 = 10_000;
@@ -67,7 +69,8 @@ pub struct FlowVerdict {
 impl FlowVerdict {
     /// How many differences were found.
     pub fn differences(&self) -> u64 {
-        let partitions: u64 = self.partitions.iter().map(|one| one.difference_count).sum();
+        let of = |one: &PartitionVerdict| one.difference_count + one.positions.ahead.len() as u64;
+        let partitions: u64 = self.partitions.iter().map(of).sum();
         partitions + self.absent.len() as u64 + self.configs.len() as u64
     }
 }
@@ -106,6 +109,8 @@ pub struct PartitionVerdict {
     pub difference_count: u64,
     /// The first of them, in the target's order.
     pub differences: Vec<Difference>,
+    /// Where consumer groups would go on, where all was compared.
+    pub positions: PositionsVerdict,
     /// What kept the partition from being compared to its end.
     pub trouble: Option<String>,
 }
@@ -178,6 +183,7 @@ impl PartitionVerdict {
             lag: None,
             difference_count: 0,
             differences: Vec::new(),
+            positions: PositionsVerdict::default(),
             trouble: None,
         }
     }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use engine::matching::{Divergence, Start, StrayKind};
+use engine::matching::{Ask, Divergence, MatchError, MatchSettings, Matcher, Start, StrayKind};
 use fastrand::Rng;
 use proptest::prelude::*;
-use protocol_client::batch::{AbortedTransaction, Compression};
+use protocol_client::batch::{AbortedTransaction, Compression, Entry, crc};
 
 use crate::logs::{self, Batch, FOREIGN, Log, OWN, Record, TRANSACTIONAL};
 
@@ -187,7 +187,7 @@ fn check(world: &World, start: Start, from: (i64, i64), limit: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn what_was_copied_is_found(
@@ -287,5 +287,53 @@ proptest! {
         };
         prop_assert_eq!(told, *first.0);
         prop_assert!(outcome.resume_source <= cut);
+    }
+
+    #[test]
+    fn damaged_batches_are_errors_and_never_more(
+        seed: u64,
+        at: prop::sample::Index,
+        which: prop::sample::Index,
+        byte: u8,
+        in_source: bool,
+        sealed: bool,
+        slack in prop::sample::select(vec![0, 50]),
+    ) {
+        let mut world = World::new(seed);
+        let from = (world.source.end, world.target.end);
+        world.write_source(10);
+        world.mirror(from.0, 0.8);
+        if world.target.batches.is_empty() {
+            return Ok(());
+        }
+        let log = if in_source { &world.source } else { &world.target };
+        let damaged = which.get(&log.batches).entry();
+        let mut bytes = damaged.bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if sealed {
+            let crc = crc::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        }
+        let Ok(bad) = Entry::new(bytes.into()) else { return Ok(()) };
+        let settings = MatchSettings { slack_records: slack, ..logs::own() };
+        let mut matcher = Matcher::new(logs::pair(from.0, from.1), world.target.end, settings);
+        for _ in 0..1_000 {
+            let (side, mut chunk) = match matcher.ask() {
+                Ask::Source { from } => (true, world.source.chunk(from, i64::MAX, 3)),
+                Ask::Target { from } => (false, world.target.chunk(from, world.target.end, 3)),
+                Ask::Nothing => return Ok(()),
+            };
+            if side == in_source {
+                chunk.entries.iter_mut().filter(|one| **one == damaged).for_each(|one| *one = bad.clone());
+            }
+            let fed = if side { matcher.source(chunk) } else { matcher.target(chunk) };
+            if let Err(error) = fed {
+                prop_assert_eq!(matches!(error, MatchError::Source(_)), in_source);
+                return Ok(());
+            }
+        }
+        // A log that goes back to the same offset for ever is the reader's to find out.
+        prop_assert!(at < 28, "it asks for ever");
     }
 }

@@ -1,23 +1,30 @@
 //! Reads both logs of every partition of a flow and has them compared.
 
+mod checkpoints;
+mod feed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use protocol_client::ClientError;
-use protocol_client::client::{Client, ConfigResource, OffsetSpec, ReadLimits, Reader};
+use protocol_client::client::{Client, ConfigResource, OffsetSpec};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use checkpoints::Checkpoints;
+use feed::Feed;
 
 use super::clusters::{FlowClients, clients, isolation};
 use super::topics::{DiscoverError, config_view, look, topics_of};
 use crate::config::{FlowConfig, StartFrom};
 use crate::discovery::plan::{self, Changes, ConfigView, Pair};
 use crate::error::EngineError;
-use crate::matching::{Ask, Chunk, MatchError, Matcher, Start};
+use crate::matching::{Ask, MatchError, Matcher, Start};
 use crate::model::Side;
+use crate::verify::positions::PositionCheck;
 use crate::verify::{
     self, Absent, ConfigDifference, FlowVerdict, PartitionVerdict, Scope, VerifyOptions,
     VerifyProgress,
@@ -42,8 +49,10 @@ pub async fn verify(
         what: error.to_string(),
     };
     let clients = clients(config);
-    let source = topics_of(&*look(&clients.source, Side::Source).await.map_err(refused)?);
-    let target = topics_of(&*look(&clients.target, Side::Target).await.map_err(refused)?);
+    let source_view = look(&clients.source, Side::Source).await.map_err(refused)?;
+    let source = topics_of(&source_view);
+    let target_view = look(&clients.target, Side::Target).await.map_err(refused)?;
+    let target = topics_of(&target_view);
     let planned = plan::plan(config, &source, &target).map_err(|error| refused(error.into()))?;
     let names = plan::selected(config, source.keys().map(String::as_str));
     let names = names.map_err(|error| refused(error.into()))?;
@@ -60,6 +69,13 @@ pub async fn verify(
     };
     let configs = Configs::describe(&clients, &pairs).await.map_err(refused)?;
     verdict.configs = configs.compare(config, &pairs).map_err(refused)?;
+    // Before the ends of the logs: no checkpoint lies ahead of them then.
+    let mut checkpoints = Checkpoints::new();
+    let topic = config.naming.checkpoints_topic();
+    if let (Some(there), Scope::All) = (target.get(&topic), options.scope) {
+        let read = checkpoints::read(&clients.target, &topic, there.partitions).await;
+        checkpoints = read.map_err(DiscoverError::at(Side::Target)).map_err(refused)?;
+    }
     let spans = Spans::list(&clients, config, &pairs, options.scope).await.map_err(refused)?;
     let total: u64 = spans.0.values().map(|span| (span.end - span.start).unsigned_abs()).sum();
     progress.total.fetch_add(total, Ordering::Relaxed);
@@ -74,6 +90,7 @@ pub async fn verify(
             client: clients.source.clone(),
             progress: Arc::clone(progress),
             scope: options.scope,
+            positions: PositionCheck::new(checkpoints.remove(&at.1).unwrap_or_default()),
             span,
         };
         let turns = Arc::clone(&turns);
@@ -242,91 +259,6 @@ impl Spans {
     }
 }
 
-/// One log, read ahead by one piece.
-struct Feed {
-    client: Client,
-    partition: TopicPartition,
-    limits: ReadLimits,
-    pieces: Option<mpsc::Receiver<Result<Chunk, ClientError>>>,
-    reading: Option<AbortHandle>,
-    next: i64,
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        if let Some(reading) = &self.reading {
-            reading.abort();
-        }
-    }
-}
-
-impl Feed {
-    fn new(client: &Client, partition: &TopicPartition, isolation: Isolation) -> Self {
-        Self {
-            client: client.clone(),
-            partition: partition.clone(),
-            limits: ReadLimits { isolation, ..ReadLimits::default() },
-            pieces: None,
-            reading: None,
-            next: -1,
-        }
-    }
-
-    /// What stands at `from`; a jump begins to read anew.
-    async fn chunk(&mut self, from: i64) -> Result<Chunk, ClientError> {
-        if self.next != from || self.pieces.is_none() {
-            if let Some(reading) = self.reading.take() {
-                reading.abort();
-            }
-            let (sender, pieces) = mpsc::channel(1);
-            let (client, partition) = (self.client.clone(), self.partition.clone());
-            let reading = tokio::spawn(read(client, partition, from, self.limits, sender));
-            self.reading = Some(reading.abort_handle());
-            self.pieces = Some(pieces);
-        }
-        let piece = match &mut self.pieces {
-            Some(pieces) => pieces.recv().await,
-            None => None,
-        };
-        let chunk = piece.unwrap_or_else(|| Err(ClientError::unexpected("reading has ended")))?;
-        self.next = chunk.entries.last().map_or(from, |entry| entry.next_offset());
-        if chunk.end.is_some() {
-            self.pieces = None;
-        }
-        Ok(chunk)
-    }
-}
-
-/// Reads to the end of a log as it is now.
-async fn read(
-    client: Client,
-    partition: TopicPartition,
-    from: i64,
-    limits: ReadLimits,
-    pieces: mpsc::Sender<Result<Chunk, ClientError>>,
-) {
-    let mut reader: Reader = match client.read(partition, from, limits).await {
-        Ok(reader) => reader,
-        Err(error) => {
-            // Nobody waits any more if this fails.
-            let _ = pieces.send(Err(error)).await;
-            return;
-        }
-    };
-    loop {
-        let piece = reader.next_chunk().await.map(|piece| {
-            let piece = piece.map(|piece| (piece.entries, piece.aborted));
-            let (entries, aborted) = piece.unwrap_or_default();
-            let end = (reader.position() >= reader.end()).then(|| reader.end());
-            Chunk { entries, aborted, end }
-        });
-        let is_last = piece.as_ref().map_or(true, |piece| piece.end.is_some());
-        if pieces.send(piece).await.is_err() || is_last {
-            return;
-        }
-    }
-}
-
 /// The comparison of one partition.
 struct Comparison {
     source: Feed,
@@ -336,6 +268,7 @@ struct Comparison {
     keeps_times: bool,
     progress: Arc<VerifyProgress>,
     scope: Scope,
+    positions: PositionCheck,
     span: Span,
 }
 
@@ -358,6 +291,9 @@ impl Comparison {
             if let Err(error) = compared {
                 verdict.trouble = Some(error.to_string());
             }
+        }
+        if verdict.trouble.is_none() && !is_sample {
+            verdict.positions = self.positions.finish(self.span.target.1);
         }
         if is_sample {
             let rest = (self.span.end - self.span.start).unsigned_abs();
@@ -446,7 +382,7 @@ impl Comparison {
                     matcher.target(chunk)
                 }
             };
-            matcher.take_runs();
+            matcher.take_runs().iter().for_each(|run| self.positions.paired(run));
             let now = matcher.target_next().max(seen);
             self.progress.done.fetch_add((now - seen).unsigned_abs(), Ordering::Relaxed);
             seen = now;
