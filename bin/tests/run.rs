@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use embedded_broker::{Cluster, ClusterOptions, TopicSpec};
+use embedded_broker::{ApiKey, Cluster, ClusterOptions, Fault, FaultAction, KafkaError, TopicSpec};
 use protocol_client::batch::BatchBuilder;
 use tempfile::TempDir;
 
@@ -178,4 +178,23 @@ async fn it_does_not_start_beside_mirror_maker() {
     kmirror.wait_for(&["1 more partitions"]);
     let (_, log) = kmirror.stop();
     assert!(log.iter().all(|line| !line.contains("A-mm2")), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acl_that_is_missing_is_named_and_foreign_records_are_counted() {
+    let (source, target) = (cluster().await, cluster().await);
+    let refused = FaultAction::Error(KafkaError::TopicAuthorizationFailed);
+    target.fault(Fault::new(ApiKey::Produce, refused).topic("heartbeats"));
+    target.create_topic(TopicSpec::new("A.checkpoints.internal", 1)).expect("a new topic");
+    let mut batch = BatchBuilder::new();
+    batch.push(Some(b"no checkpoint"), Some(b"at all"), &[], 1_700_000_000_000);
+    batch.push(None, None, &[], 1_700_000_000_000);
+    let batch = batch.build().expect("two records");
+    target.append("A.checkpoints.internal", 0, &batch.bytes, false).expect("it is there");
+    let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    kmirror.wait_for(&["cluster B: no heartbeats", "WRITE on topic heartbeats of cluster B"]);
+    kmirror.wait_for(&["heartbeats are written again"]);
+    kmirror.wait_for(&["2 records are no checkpoints", "offset 0 of A.checkpoints.internal-0"]);
+    let (status, log) = kmirror.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
 }

@@ -4,6 +4,7 @@ mod exercise;
 mod failures;
 mod formats;
 mod golden;
+mod groups;
 mod handover;
 mod start;
 mod support;

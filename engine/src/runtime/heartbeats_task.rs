@@ -75,7 +75,7 @@ impl Heart {
     }
 
     async fn write(&mut self) -> Result<(), String> {
-        let topic = format!("topic {HEARTBEATS}");
+        let topic = format!("topic {HEARTBEATS} of cluster {}", self.config.target.alias);
         if !self.has_topic {
             let factor = self.config.replication_factor;
             let configs = BTreeMap::new();

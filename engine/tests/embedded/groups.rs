@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use embedded_broker::{Cluster, TopicSpec};
+use embedded_broker::{ApiKey, Cluster, Fault, FaultAction, KafkaError, TopicSpec};
 use engine::records::checkpoint::Checkpoint;
 use engine::records::heartbeat::Heartbeat;
 use engine::runtime::Engine;
@@ -191,6 +191,20 @@ async fn a_group_that_is_active_at_the_target_is_left_alone() {
     target.populate_group("readers", "consumer", 0);
     committed(target, "readers", "source.orders", 4).await;
     stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_turns_active_at_the_last_moment_is_no_error() {
+    let mut clusters = Clusters::start(1).await;
+    shifted(&mut clusters).await;
+    let (source, target) = (&clusters.source, &clusters.target);
+    let has_members = FaultAction::Error(KafkaError::UnknownMemberId);
+    target.fault(Fault::new(ApiKey::OffsetCommit, has_members));
+    commit(source, "readers", "orders", 7, "").await;
+    let engine = clusters.mirror(EAGER);
+    committed(target, "readers", "source.orders", 4).await;
+    stop(engine).await;
+    assert!(target.requests(ApiKey::OffsetCommit) >= 2, "the first was refused");
 }
 
 /// Mirrors a group at 17, sets it back to 5, and answers where that leaves it.

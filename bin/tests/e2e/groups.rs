@@ -1,0 +1,183 @@
+//! Consumer groups across a mirror with transactions and compaction, read back by Kafka's own tools.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kafka_lab::{Isolation, Load, Mirrored, Positions, available};
+
+use crate::support::{Clusters, Mirror, PATIENCE, eventually};
+
+/// Groups at evenly spread positions of each topic.
+const GROUPS: u64 = 12;
+
+/// Looks at what came of it, half a second apart.
+const ROUNDS: u32 = 40;
+
+type Truth = BTreeMap<(u32, u64), RangeInclusive<u64>>;
+
+#[test]
+fn positions_lead_to_the_very_next_record() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let clusters = Clusters::shared()?;
+    let source = clusters.source.bootstrap();
+    let target = clusters.target.bootstrap();
+    with_markers(&clusters, "seats-txn")?;
+    with_holes(&clusters, "seats-sparse")?;
+    let flow = clusters.flow("seats", "seats-target", "seats-.*");
+    let mut mirror = Mirror::start(&format!(
+        "{flow}groups = seats-.*\n\
+         seats.consumer.isolation.level = read_committed\n\
+         config.properties.exclude = cleanup\\\\.policy, segment\\\\.ms\n\
+         emit.checkpoints.interval.seconds = 1\n\
+         sync.group.offsets.enabled = true\n\
+         sync.group.offsets.interval.seconds = 1\n\
+         refresh.groups.interval.seconds = 1\n"
+    ))?;
+    let topics = ["seats-txn", "seats-sparse"];
+    let mut wanted = BTreeMap::new();
+    for topic in topics {
+        wanted.extend(spread(&clusters, topic)?);
+    }
+    clusters.peer.commit(&source, &wanted)?;
+    let truth = truths(&clusters, &topics, &wanted)?;
+    assert_exact(&clusters, "seats", &wanted, &truth)?;
+    let group = wanted.keys().next().context("there are groups")?;
+    let args = ["--bootstrap-server", &target, "--describe", "--group", group];
+    let told = clusters
+        .target
+        .tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &args)?;
+    let position = clusters.peer.committed(&target, &[group])?[group].values().next().copied();
+    let position = position.context("the group has a position")?.to_string();
+    let line = told.lines().find(|line| line.contains(group.as_str()) && line.contains("seats."));
+    ensure!(
+        line.is_some_and(|line| line.split_whitespace().any(|word| word == position)),
+        "{told}"
+    );
+
+    mirror.terminate()?;
+    mirror.restart()?;
+    let more = Load { records: 100, seed: 77, ..Load::of("seats-txn") };
+    clusters.peer.produce(&source, &more)?.assert_complete();
+    let ends: Positions = clusters
+        .peer
+        .end_offsets(&source, "seats-txn")?
+        .into_iter()
+        .map(|(partition, end)| (("seats-txn".to_owned(), partition), end))
+        .collect();
+    let at_the_end = BTreeMap::from([("seats-at-the-end".to_owned(), ends)]);
+    clusters.peer.commit(&source, &at_the_end)?;
+    let later = truths(&clusters, &["seats-txn"], &at_the_end)?;
+    assert_exact(&clusters, "seats", &at_the_end, &later)?;
+    // Nothing of what was exact before has moved.
+    assert_exact(&clusters, "seats", &wanted, &truth)?;
+    mirror.terminate()
+}
+
+/// Transactions of 25 records, markers behind each.
+fn with_markers(clusters: &Clusters, topic: &str) -> Result<()> {
+    clusters.create(topic, 2, &[])?;
+    let load = Load { records: 1500, transaction_records: 25, codec: "lz4", ..Load::of(topic) };
+    clusters.peer.produce(&clusters.source.bootstrap(), &load)?.assert_complete();
+    Ok(())
+}
+
+/// A log with holes where the cleaner was.
+fn with_holes(clusters: &Clusters, topic: &str) -> Result<()> {
+    let source = clusters.source.bootstrap();
+    clusters.peer.configure_brokers(&source, &[("log.cleaner.backoff.ms", "300")])?;
+    let compacted =
+        [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
+    clusters.create(topic, 1, &compacted)?;
+    let load = Load { records: 1200, keys: 400, ..Load::of(topic) };
+    clusters.peer.produce(&source, &load)?.assert_complete();
+    let itself = (source.as_str(), topic);
+    let mut left = 0;
+    eventually("the cleaner has left holes", || {
+        // A segment is only closed, and so cleaned, when something is appended after its time.
+        let next = Load { records: 1, seed: 2 + left, ..load.clone() };
+        clusters.peer.produce(&source, &next)?.assert_complete();
+        let seen = clusters.peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
+        left = seen.source_records;
+        Ok(left < 600)
+    })?;
+    clusters.peer.configure_topic(&source, topic, &[("segment.ms", "600000")])
+}
+
+/// Groups from the beginning of a topic to its end, each at the same share of all partitions.
+fn spread(clusters: &Clusters, topic: &str) -> Result<BTreeMap<String, Positions>> {
+    let ends = clusters.peer.end_offsets(&clusters.source.bootstrap(), topic)?;
+    let groups = (0..=GROUPS).map(|number| {
+        let at = ends
+            .iter()
+            .map(|(partition, end)| ((topic.to_owned(), *partition), end * number / GROUPS));
+        (format!("{topic}-{number}"), at.collect())
+    });
+    Ok(groups.collect())
+}
+
+/// Where each position has to lead, by topic.
+fn truths(
+    clusters: &Clusters,
+    topics: &[&str],
+    groups: &BTreeMap<String, Positions>,
+) -> Result<BTreeMap<String, Truth>> {
+    let (source, target) = (clusters.source.bootstrap(), clusters.target.bootstrap());
+    let mut all = BTreeMap::new();
+    for topic in topics {
+        let positions: Vec<(u32, u64)> = groups
+            .values()
+            .flatten()
+            .filter(|((of, _), _)| of == topic)
+            .map(|((_, partition), offset)| (*partition, *offset))
+            .collect();
+        let mirrored = Mirrored {
+            source: (&source, topic),
+            isolation: Isolation::ReadCommitted,
+            target: (&target, &format!("seats.{topic}")),
+            target_isolation: Isolation::ReadCommitted,
+        };
+        let truth = clusters.peer.next_records(&mirrored, &positions, PATIENCE)?;
+        all.insert((*topic).to_owned(), truth);
+    }
+    Ok(all)
+}
+
+/// Java translates every position to the very next record, and that is where the group of the target stands.
+fn assert_exact(
+    clusters: &Clusters,
+    alias: &str,
+    wanted: &BTreeMap<String, Positions>,
+    truth: &BTreeMap<String, Truth>,
+) -> Result<()> {
+    let target = clusters.target.bootstrap();
+    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+    let mut wrong = Vec::new();
+    for _ in 0..ROUNDS {
+        let translated = clusters.peer.translated(&target, alias, "seats-.*")?;
+        let committed = clusters.peer.committed(&target, &names)?;
+        wrong.clear();
+        for (group, ((topic, partition), offset)) in
+            wanted.iter().flat_map(|(group, at)| at.iter().map(move |at| (group, at)))
+        {
+            let at = (format!("{alias}.{topic}"), *partition);
+            let range = &truth[topic][&(*partition, *offset)];
+            for (who, told) in [("Java", &translated), ("the group", &committed)] {
+                let told = told.get(group).and_then(|positions| positions.get(&at));
+                if !told.is_some_and(|told| range.contains(told)) {
+                    let from = format!("{topic}-{partition} {offset}");
+                    wrong.push(format!("{who}: {group} {from}: {told:?} of {range:?}"));
+                }
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    bail!("{} positions are wrong: {wrong:#?}", wrong.len())
+}
