@@ -4,6 +4,7 @@
 //! `SEED=… cargo test -p engine --test sim one_seed -- --nocapture` shows that run step by step.
 
 mod checker;
+mod divergence;
 mod instance;
 mod rig;
 mod scenarios;

@@ -19,7 +19,9 @@ use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::wire::error_code::ErrorCode;
-use protocol_client::wire::fetch::{FetchedPartition, RawFetch, RawFetchAnswer, TopicRef};
+use protocol_client::wire::fetch::{
+    Diverging, FetchedPartition, RawFetch, RawFetchAnswer, TopicRef,
+};
 use protocol_client::wire::produce::{ProducedPartition, RawProduce, RawProduceAnswer};
 use uuid::Uuid;
 
@@ -243,27 +245,13 @@ impl Rig {
 
     /// Answers a fetch; each part is a partition's number, its error and its records.
     pub(crate) fn answer_fetch(&mut self, lane: LaneId, parts: Vec<(i32, ErrorCode, Bytes)>) {
-        let frame_bytes = parts.iter().map(|(_, _, records)| records.len()).sum();
-        let partitions = parts.into_iter().map(|(index, error, records)| FetchedPartition {
-            topic: TopicRef::Id(SOURCE_ID),
-            index,
-            error,
-            high_watermark: 1_000,
-            last_stable_offset: 1_000,
-            log_start_offset: 0,
-            aborted: Vec::new(),
-            diverging: None,
-            preferred_replica: None,
-            current_leader: None,
-            records,
-        });
-        let answer = RawFetchAnswer {
-            throttle: Duration::ZERO,
-            error: ErrorCode::NONE,
-            session_id: 9,
-            partitions: partitions.collect(),
-            frame_bytes,
-        };
+        self.feed(Event::Fetched(lane, fetched(parts)));
+    }
+
+    /// Answers a fetch: the log of partition 0 parts ways with what was read.
+    pub(crate) fn answer_diverging(&mut self, lane: LaneId, diverging: Diverging) {
+        let mut answer = fetched(vec![(0, ErrorCode::NONE, Bytes::new())]);
+        answer.partitions[0].diverging = Some(diverging);
         self.feed(Event::Fetched(lane, answer));
     }
 
@@ -300,6 +288,31 @@ impl Rig {
 
     pub(crate) fn position(&self) -> i64 {
         self.progress(0).position.expect("it is known")
+    }
+}
+
+/// The answer to a fetch; each part is a partition's number, its error and its records.
+fn fetched(parts: Vec<(i32, ErrorCode, Bytes)>) -> RawFetchAnswer {
+    let frame_bytes = parts.iter().map(|(_, _, records)| records.len()).sum();
+    let partitions = parts.into_iter().map(|(index, error, records)| FetchedPartition {
+        topic: TopicRef::Id(SOURCE_ID),
+        index,
+        error,
+        high_watermark: 1_000,
+        last_stable_offset: 1_000,
+        log_start_offset: 0,
+        aborted: Vec::new(),
+        diverging: None,
+        preferred_replica: None,
+        current_leader: None,
+        records,
+    });
+    RawFetchAnswer {
+        throttle: Duration::ZERO,
+        error: ErrorCode::NONE,
+        session_id: 9,
+        partitions: partitions.collect(),
+        frame_bytes,
     }
 }
 

@@ -1,0 +1,165 @@
+//! Logs that lost or changed what was copied: what the shard does must follow from the policies.
+
+use engine::flow::event::{Divergence, Effect, Event, Failure, Happening, Start};
+use engine::flow::settings::{DivergencePolicy, GapPolicy, ShardSettings};
+use engine::flow::shard::PartitionState;
+use engine::index::Translation;
+use engine::model::{Pair, Side};
+use protocol_client::wire::fetch::Diverging;
+
+use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, stamps};
+
+/// One partition that has copied batches of 1, 2, 3 and 4 records to offsets 0, 1, 3 and 6.
+fn copied(settings: ShardSettings) -> Rig {
+    let mut rig = Rig::running(settings, 1);
+    rig.bring(batches(0, &[1, 2, 3, 4]));
+    let first = rig.produces().remove(0);
+    rig.answer_produce(&first, Ok(0));
+    for (asked, base_offset) in rig.produces().iter().zip([1, 3, 6]) {
+        rig.answer_produce(asked, Ok(base_offset));
+    }
+    assert_eq!(rig.position(), 10);
+    rig
+}
+
+fn resuming() -> ShardSettings {
+    ShardSettings { on_divergence: DivergencePolicy::Resume, ..ShardSettings::default() }
+}
+
+/// The end is asked for until it is believed.
+fn insist_on_end(rig: &mut Rig, end: i64) -> usize {
+    let mut asked = 0;
+    for _ in 0..20 {
+        asked += rig.say_ends(end);
+        rig.pass(5_000);
+    }
+    asked
+}
+
+#[test]
+fn a_new_leader_is_asked_for_its_end_and_a_log_that_was_cut_stops_the_partition() {
+    let mut rig = copied(ShardSettings::default());
+    rig.lead(Side::Target, &[2]);
+    rig.connect_all();
+    let asked = insist_on_end(&mut rig, 6);
+    assert!((4..10).contains(&asked), "an end may lag for a moment: {asked}");
+    assert_eq!(rig.progress(0).state, PartitionState::Failed);
+    let divergence = Divergence::Truncated { expected: 10, end: 6 };
+    assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
+}
+
+#[test]
+fn with_resume_what_the_cut_took_is_copied_again() {
+    let mut rig = copied(resuming());
+    rig.lead(Side::Target, &[2]);
+    rig.connect_all();
+    insist_on_end(&mut rig, 6);
+    rig.connect_all();
+    assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
+    // What was asked for before is of no use any more.
+    rig.bring(batches(10, &[1]));
+    rig.bring(batches(6, &[4]));
+    let again = rig.produces().remove(0);
+    rig.answer_produce(&again, Ok(6));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (10, Some(10)));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(index.translate(7), Translation::Exact(7));
+}
+
+#[test]
+fn an_answer_below_what_is_known_tells_of_a_cut() {
+    let mut rig = copied(ShardSettings::default());
+    rig.bring(batches(10, &[2]));
+    let asked = rig.produces().remove(0);
+    rig.answer_produce(&asked, Ok(6));
+    let divergence = Divergence::Truncated { expected: 10, end: 6 };
+    assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
+    assert_eq!(rig.position(), 10, "nothing behind it is believed");
+}
+
+#[test]
+fn a_source_that_was_cut_is_told_and_what_it_holds_now_is_copied_or_not() {
+    for on_gap in [GapPolicy::Continue, GapPolicy::Fail] {
+        let mut rig = copied(ShardSettings { on_gap, ..ShardSettings::default() });
+        let asked = rig.fetches().pop().expect("the next records are asked for");
+        rig.answer_diverging(asked.lane, Diverging { epoch: 1, end_offset: 6 });
+        let told = rig.happenings();
+        match on_gap {
+            GapPolicy::Continue => {
+                assert!(told.contains(&Happening::SourceTruncated { from: 6, to: 10 }), "{told:?}");
+                rig.bring(batches(6, &[2]));
+                let again = rig.produces().remove(0);
+                assert_eq!(stamps(&again.request)[0].2, 2);
+                rig.answer_produce(&again, Ok(10));
+                assert_eq!((rig.position(), rig.progress(0).target_next), (8, Some(12)));
+            }
+            GapPolicy::Fail => {
+                let failure = Failure::SourceTruncated { from: 6, to: 10 };
+                assert!(told.contains(&Happening::Failed(failure)), "{told:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_ends_before_the_position_is_believed_after_some_doubts() {
+    let mut rig = copied(ShardSettings::default());
+    let out_of_range = protocol_client::wire::error_code::ErrorCode::OFFSET_OUT_OF_RANGE;
+    let mut asked = 0;
+    while rig.position() == 10 {
+        assert!(asked < 10, "it never believes it");
+        // A broker answers for a partition with an error whether it is asked for again or not.
+        for fetch in rig.fetches() {
+            rig.answer_fetch(fetch.lane, vec![(0, out_of_range, Default::default())]);
+        }
+        asked += rig.say_ranges(0, 6);
+        rig.pass(2_000);
+    }
+    assert!((3..6).contains(&asked), "{asked}");
+    assert!(rig.happenings().contains(&Happening::SourceTruncated { from: 6, to: 10 }));
+    assert_eq!(rig.position(), 6);
+}
+
+/// A partition that starts with a stored pair.
+fn started(settings: ShardSettings, source_next: i64, target_next: i64) -> Rig {
+    let mut rig = Rig::new(settings);
+    rig.lead(Side::Source, &[1]);
+    rig.lead(Side::Target, &[1]);
+    let (source_id, target_id) = (SOURCE_ID, TARGET_ID);
+    rig.add(0, Start::Pair(Pair { source_next, target_next, source_id, target_id }));
+    rig.connect_all();
+    rig
+}
+
+#[test]
+fn a_target_that_ends_before_the_stored_pair_stops_the_partition() {
+    let mut rig = started(ShardSettings::default(), 10, 10);
+    insist_on_end(&mut rig, 4);
+    let divergence = Divergence::Truncated { expected: 10, end: 4 };
+    assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
+}
+
+#[test]
+fn partitions_take_turns_to_compare_their_logs() {
+    let mut rig = Rig::new(ShardSettings::default());
+    rig.lead(Side::Source, &[1; 100]);
+    rig.lead(Side::Target, &[1; 100]);
+    for index in 0..100 {
+        rig.add(
+            index,
+            Start::Pair(Pair { source_id: SOURCE_ID, target_id: TARGET_ID, ..Pair::NOWHERE }),
+        );
+    }
+    rig.connect_all();
+    rig.say_ends(5);
+    let reads = rig.effects.iter().filter(|effect| matches!(effect, Effect::ReadLog(..)));
+    assert_eq!(reads.count(), 8, "each holds memory");
+    assert_eq!(rig.fetches().len(), 1, "nothing is fetched for them meanwhile");
+    let key = rig.effects.iter().find_map(|effect| match effect {
+        Effect::ReadLog(key, ..) => Some(*key),
+        _ => None,
+    });
+    rig.feed(Event::Remove(key.expect("one reads")));
+    let reads = rig.effects.iter().filter(|effect| matches!(effect, Effect::ReadLog(..)));
+    assert_eq!(reads.count(), 9, "the next one has its turn");
+}
