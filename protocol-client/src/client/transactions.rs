@@ -84,15 +84,11 @@ impl Client {
         self.ask_coordinator(transactional_id, request, self::end).await
     }
 
-    /// Takes over a transactional id, and makes each of `partitions` know it: whoever held the id before can write there
-    /// no more when this returns, with or without transactions. Costs one offset of each partition, for the marker of an
-    /// empty transaction.
-    ///
-    /// The caller's first batch in each partition has sequence number 0.
+    /// Takes over a transactional id, and makes each of `partitions` know it: [`mark`](Self::mark) behind
+    /// [`init_transactional_producer`](Self::init_transactional_producer).
     ///
     /// # Errors
-    /// Those of [`init_transactional_producer`](Self::init_transactional_producer) and
-    /// [`add_partitions_to_txn`](Self::add_partitions_to_txn).
+    /// Those of the two.
     pub async fn fence(
         &self,
         transactional_id: &str,
@@ -105,13 +101,30 @@ impl Client {
             current: None,
         };
         let producer = self.init_transactional_producer(request).await?;
+        self.mark(transactional_id, producer, partitions).await?;
+        Ok(producer)
+    }
+
+    /// Makes each of `partitions` know the producer's epoch: whoever had an earlier one can write there no more when this
+    /// returns, with or without transactions. Costs one offset of each partition, for the marker of an empty transaction.
+    ///
+    /// The producer has no transaction open. Its first batch in each partition has sequence number 0.
+    ///
+    /// # Errors
+    /// Those of [`add_partitions_to_txn`](Self::add_partitions_to_txn) and [`end_txn`](Self::end_txn).
+    pub async fn mark(
+        &self,
+        transactional_id: &str,
+        producer: ProducerIdentity,
+        partitions: &[TopicPartition],
+    ) -> Result<(), ClientError> {
         for some in partitions.chunks(PARTITIONS_AT_ONCE) {
             self.add_partitions_to_txn(transactional_id, producer, some).await?;
             self.end_txn(transactional_id, producer, TransactionEnd::Commit).await?;
             // The second answer comes when the markers are written.
             self.end_txn(transactional_id, producer, TransactionEnd::Commit).await?;
         }
-        Ok(producer)
+        Ok(())
     }
 
     async fn ask_coordinator<R, F>(
