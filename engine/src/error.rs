@@ -13,6 +13,17 @@ pub enum EngineError {
         /// What the system said.
         error: String,
     },
+    /// Another instance replicates in our place.
+    #[error(
+        "flow {flow}: another instance has taken over, this one stops; if there is none, something else uses the \
+         transactional id {transactional_id}"
+    )]
+    Fenced {
+        /// The flow.
+        flow: String,
+        /// What both instances are known by at the target.
+        transactional_id: String,
+    },
     /// A cluster refuses us, and will go on refusing until somebody acts.
     #[error("cluster {cluster}: {what}")]
     Refused {
@@ -30,7 +41,7 @@ impl EngineError {
             Self::Refused { cluster, what } => {
                 Self::Refused { cluster, what: format!("{subject}: {what}") }
             }
-            other @ Self::System { .. } => other,
+            other => other,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use engine::config::{Replication, Severity};
+use engine::error::EngineError;
 use engine::runtime::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -113,7 +114,11 @@ async fn serve(args: &RunArgs, mut replication: Replication) -> Exit {
             tokio::select! {
                 error = engine.failed() => {
                     engine.stop(GRACE).await;
-                    return output::complain(&error.to_string(), Exit::Configuration);
+                    let exit = match error {
+                        EngineError::Fenced { .. } => Exit::Fatal,
+                        _ => Exit::Configuration,
+                    };
+                    return output::complain(&error.to_string(), exit);
                 }
                 asked = signals.next() => match asked {
                     Asked::Stop => break None,

@@ -60,6 +60,17 @@ pub struct PartitionSpec {
     pub index: OffsetIndex,
 }
 
+/// Who writes at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// The producer id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// It has a transactional id, so that a later epoch is another instance's.
+    pub is_named: bool,
+}
+
 /// The first offset of a log and the one behind its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRange {
@@ -84,13 +95,8 @@ pub enum Event {
     Metadata(Side, Arc<ClusterView>),
     /// A view could not be had; ask again later.
     MetadataFailed(Side),
-    /// The target's producer id, for idempotence.
-    Producer {
-        /// The id.
-        producer_id: i64,
-        /// Its epoch.
-        epoch: i16,
-    },
+    /// Who writes at the target from now on: partitions that have written go on as they did, until they ask.
+    Producer(Producer),
     /// A connection is ready.
     LaneUp(LaneId),
     /// A connection could not be opened, or is lost.
@@ -128,6 +134,10 @@ pub enum Effect {
     AskTargetEnd(PartitionKey),
     /// Read a piece of a partition's log from this offset on, for comparison. One at a time for each partition.
     ReadLog(PartitionKey, Side, i64),
+    /// Get the next epoch of the producer, or another producer: what a partition knows of this one is of no use any more.
+    RenewProducer,
+    /// Another instance writes in our place: stop for good.
+    Fenced,
     /// Get a newer view of a cluster.
     RefreshMetadata(Side),
     /// Tell people.

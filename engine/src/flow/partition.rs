@@ -50,6 +50,10 @@ pub(super) enum Note {
     ReadLog(Side, i64),
     WantTurn,
     RefreshMetadata(Side),
+    /// The producer is spent; `refused` for a later epoch.
+    RenewProducer {
+        refused: bool,
+    },
     WakeAt(Moment),
     Tell(Happening),
 }
@@ -251,7 +255,12 @@ impl PartitionFlow {
 
     /// Nothing is on the way to the target.
     pub(super) fn is_drained(&self) -> bool {
-        self.target.phase() == Phase::Backoff || self.target.is_empty()
+        self.target.phase() == Phase::Backoff || self.is_settled() || self.target.awaits_producer()
+    }
+
+    /// Nothing that was sent is without an answer.
+    pub(super) fn is_settled(&self) -> bool {
+        self.target.is_empty()
     }
 
     /// The next batch for the wire, in this request.
@@ -498,6 +507,11 @@ impl PartitionFlow {
         self.take(step, cx);
     }
 
+    /// The producer that writes from now on, unless the partition's own will do.
+    pub(super) fn on_producer(&mut self, producer: (i64, i16)) {
+        self.target.on_producer(producer);
+    }
+
     /// The partition has another leader at the target, or the same once more: what it holds may be another thing.
     pub(super) fn on_leader_moved(&mut self, cx: &mut Cx<'_>) {
         let step = self.target.on_leader_moved();
@@ -671,6 +685,9 @@ impl PartitionFlow {
             }
         }
         self.tell_foreign(cx);
+        if let Some(refused) = self.target.take_spent() {
+            cx.notes.push(Note::RenewProducer { refused });
+        }
         self.let_go(cx.frames);
     }
 

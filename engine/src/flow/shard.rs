@@ -16,7 +16,7 @@ use protocol_client::cluster::ClusterView;
 use protocol_client::conn::fetch_session::SessionTopic;
 
 use self::placement::{leave_source, leave_target};
-use super::event::{Effect, Event, NodeId, PartitionKey, PartitionSpec, Report};
+use super::event::{Effect, Event, NodeId, PartitionKey, PartitionSpec, Producer, Report};
 use super::fetch_lane::FetchLane;
 use super::frames::Frames;
 pub use super::partition::PartitionState;
@@ -45,6 +45,8 @@ pub struct Progress {
     pub high_watermark: i64,
     /// Target offset behind everything delivered, once known.
     pub target_next: Option<i64>,
+    /// Whether everything that was sent has been answered.
+    pub is_settled: bool,
     /// What was delivered since the start.
     pub delivered: Delivered,
     /// Time from a record's timestamp to its acknowledgement, of the last batch, in milliseconds.
@@ -83,7 +85,9 @@ pub struct Shard {
     recoveries: VecDeque<PartitionKey>,
     /// Those whose turn it is.
     recovering: BTreeSet<PartitionKey>,
-    producer: Option<(i64, i16)>,
+    producer: Option<Producer>,
+    /// Another producer has been asked for, or this one is shut out.
+    renewing: bool,
     next_request: u64,
     /// The number of the last connection.
     last_incarnation: u64,
@@ -129,6 +133,7 @@ impl Shard {
             recoveries: VecDeque::new(),
             recovering: BTreeSet::new(),
             producer: None,
+            renewing: false,
             next_request: 0,
             last_incarnation: 0,
             next_fetch: NodeId::MIN,
@@ -146,7 +151,7 @@ impl Shard {
             Event::Resume(key) => self.with(now, key, effects, PartitionFlow::resume),
             Event::Metadata(side, view) => self.on_metadata(now, side, view, effects),
             Event::MetadataFailed(side) => self.on_metadata_failed(now, side),
-            Event::Producer { producer_id, epoch } => self.producer = Some((producer_id, epoch)),
+            Event::Producer(producer) => self.on_producer(producer),
             Event::LaneUp(lane) => self.on_lane_up(lane, effects),
             Event::LaneDown(lane) => self.on_lane_down(now, lane, effects),
             Event::Fetched(lane, answer) => self.on_fetched(now, lane, answer, effects),
@@ -195,6 +200,7 @@ impl Shard {
             position: slot.flow.position(),
             high_watermark: slot.flow.high_watermark(),
             target_next: slot.flow.target_next(),
+            is_settled: slot.flow.is_settled(),
             delivered: slot.flow.delivered(),
             latency_ms: slot.latency_ms,
         })
@@ -269,6 +275,18 @@ impl Shard {
         self.update(key);
     }
 
+    fn on_producer(&mut self, producer: Producer) {
+        self.producer = Some(producer);
+        self.renewing = false;
+        let keys: Vec<PartitionKey> = self.partitions.keys().copied().collect();
+        for key in keys {
+            if let Some(slot) = self.partitions.get_mut(&key) {
+                slot.flow.on_producer((producer.id, producer.epoch));
+            }
+            self.update(key);
+        }
+    }
+
     fn remove(&mut self, key: PartitionKey) {
         let Some(mut slot) = self.partitions.remove(&key) else { return };
         let source = &slot.flow.spec.source;
@@ -317,6 +335,17 @@ impl Shard {
                 Note::WantTurn => self.recoveries.push_back(key),
                 Note::ReadLog(side, from) => effects.push(Effect::ReadLog(key, side, from)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
+                Note::RenewProducer { refused } => {
+                    let is_fenced = refused && self.producer.is_some_and(|one| one.is_named);
+                    if is_fenced || !self.renewing {
+                        effects.push(if is_fenced {
+                            Effect::Fenced
+                        } else {
+                            Effect::RenewProducer
+                        });
+                    }
+                    self.renewing = true;
+                }
                 Note::WakeAt(at) => {
                     self.wakes.insert((at, key));
                 }

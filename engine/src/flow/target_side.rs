@@ -85,6 +85,18 @@ pub(super) enum Step {
     },
 }
 
+/// Whether the producer's epoch can be written with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stamp {
+    Valid,
+    /// Another is needed, because the broker lost count of this one, or (`refused`) has seen a later one.
+    Spent {
+        refused: bool,
+    },
+    /// That has been said.
+    Awaited,
+}
+
 /// A batch's answer as the broker gave it.
 pub(super) type Outcome = Result<i64, ErrorCode>;
 
@@ -130,6 +142,7 @@ pub(super) struct TargetSide {
     /// The broker has taken a batch of this producer epoch. Until then it takes any first sequence number
     /// (`ProducerAppendInfo`), so a second batch under way could overtake a first one that is refused.
     established: bool,
+    stamp: Stamp,
     doubts: u32,
     delivered: Delivered,
     index: OffsetIndex,
@@ -147,6 +160,7 @@ impl TargetSide {
             producer: None,
             next_sequence: 0,
             established: false,
+            stamp: Stamp::Valid,
             doubts: 0,
             delivered: Delivered::default(),
             index,
@@ -228,7 +242,8 @@ impl TargetSide {
     }
 
     fn may_send(&self) -> bool {
-        self.phase == Phase::Ready && (self.established || self.sent == 0)
+        let is_valid = self.stamp == Stamp::Valid;
+        self.phase == Phase::Ready && is_valid && (self.established || self.sent == 0)
     }
 
     /// Takes a new batch into the window, behind all others.
@@ -350,17 +365,51 @@ impl TargetSide {
         match self.front_error() {
             Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
             Some((_, error)) if is_sequence_trouble(error) => {
-                self.doubt(DOUBTS_ABOUT_SEQUENCE).unwrap_or_else(|| self.start_new_epoch())
+                let refused = error == ErrorCode::INVALID_PRODUCER_EPOCH;
+                let limit = if refused { 0 } else { DOUBTS_ABOUT_SEQUENCE };
+                self.doubt(limit).unwrap_or_else(|| {
+                    self.stamp = Stamp::Spent { refused };
+                    self.send_again()
+                })
             }
             _ => self.send_again(),
         }
     }
 
-    /// What the target knows of our sequence numbers is gone; call it with an empty window.
+    /// What the target knows of our sequence numbers is gone.
     pub(super) fn forget_producer(&mut self) {
         if self.producer.is_some() {
-            self.start_new_epoch();
+            self.stamp = Stamp::Spent { refused: false };
         }
+    }
+
+    /// Once, when another producer is needed: whether this one was refused for a later epoch.
+    pub(super) fn take_spent(&mut self) -> Option<bool> {
+        let Stamp::Spent { refused } = self.stamp else { return None };
+        self.stamp = Stamp::Awaited;
+        Some(refused)
+    }
+
+    /// Nothing can be sent until there is another producer.
+    pub(super) fn awaits_producer(&self) -> bool {
+        self.stamp != Stamp::Valid
+    }
+
+    /// The producer from now on, if this one is spent. Its sequence starts at zero (`ProducerAppendInfo`).
+    pub(super) fn on_producer(&mut self, producer: (i64, i16)) {
+        if self.stamp == Stamp::Valid {
+            return;
+        }
+        let (producer_id, epoch) = producer;
+        self.stamp = Stamp::Valid;
+        self.established = false;
+        self.producer = Some(producer);
+        let mut base_sequence = 0;
+        for batch in &mut self.window {
+            batch.stamp_again(ProducerStamp { producer_id, epoch, base_sequence });
+            base_sequence = sequence_after(base_sequence, batch.records);
+        }
+        self.next_sequence = base_sequence;
     }
 
     /// Whether the target's end is known.
@@ -472,25 +521,6 @@ impl TargetSide {
         self.doubts = 0;
         self.phase = Phase::Ready;
         Step::Settled
-    }
-
-    /// The broker does not know our sequence any more. An idempotent producer without transactional id bumps its epoch by
-    /// itself; its sequence starts at zero again (`ProducerAppendInfo`).
-    fn start_new_epoch(&mut self) -> Step {
-        let (producer_id, epoch) = self.producer.unwrap_or((-1, -1));
-        let Some(epoch) = epoch.checked_add(1) else {
-            let source_offset = self.first_offset().unwrap_or(-1);
-            return self.refuse(source_offset, ErrorCode::INVALID_PRODUCER_EPOCH);
-        };
-        self.established = false;
-        self.producer = Some((producer_id, epoch));
-        let mut base_sequence = 0;
-        for batch in &mut self.window {
-            batch.stamp_again(ProducerStamp { producer_id, epoch, base_sequence });
-            base_sequence = sequence_after(base_sequence, batch.records);
-        }
-        self.next_sequence = base_sequence;
-        self.send_again()
     }
 }
 
@@ -664,6 +694,9 @@ mod tests {
             assert!(matches!(target.on_end(100, &mut frames), Step::AskLater(_)));
         }
         assert_eq!(target.on_end(100, &mut frames), Step::Settled);
+        assert_eq!((target.take_spent(), target.take_spent()), (Some(false), None));
+        assert!(!target.has_unsent() && !target.has_room(), "it would be refused");
+        target.on_producer((7, 1));
         assert_eq!((sequences(&target), target.producer), (vec![0, 2], Some((7, 1))));
         assert!(target.window.iter().all(|batch| batch.stamp.epoch == 1));
         target.send_next(5);
@@ -671,15 +704,14 @@ mod tests {
     }
 
     #[test]
-    fn epochs_end_loudly() {
+    fn an_epoch_that_is_refused_is_spent_at_once() {
         let mut frames = Frames::new(1 << 20);
         let mut target = sent(&[2], &mut frames);
-        target.producer = Some((7, i16::MAX));
-        target.doubts = DOUBTS_ABOUT_SEQUENCE;
-        target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
-        let error = ErrorCode::INVALID_PRODUCER_EPOCH;
-        let step = target.on_end(100, &mut frames);
-        assert_eq!(step, Step::Refused { source_offset: 0, error });
+        target.on_producer((7, 1));
+        assert_eq!(target.producer, Some((7, 0)), "its own is as good as any");
+        target.on_answer(0, Err(ErrorCode::INVALID_PRODUCER_EPOCH), &mut frames);
+        assert_eq!(target.on_end(100, &mut frames), Step::Settled);
+        assert_eq!(target.take_spent(), Some(true));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol_client::ClientError;
-use protocol_client::client::ProducerIdentity;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use protocol_client::cluster;
+use protocol_client::wire::error_code::ErrorCode;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
@@ -18,7 +19,8 @@ use super::groups_task::GroupsSetup;
 use super::indexes::Indexes;
 use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
-use super::shard_task::{self, Command, ShardSetup};
+use super::producers::{self, FlowProducer};
+use super::shard_task::{self, Command, News, ShardSetup};
 use super::supervisor::progress;
 use super::takeover;
 use super::tell::{self, Brokers, Troubles};
@@ -26,7 +28,7 @@ use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
 use crate::config::{FlowConfig, PositionsConfig, ProcessConfig};
 use crate::error::EngineError;
-use crate::flow::event::{PartitionSpec, Start};
+use crate::flow::event::{PartitionSpec, Producer, Start};
 use crate::flow::shard::{Delivered, PartitionState, Progress};
 use crate::model::{Pair, Side};
 use crate::positions::beginning::{Beginning, Situation};
@@ -39,6 +41,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// How often leaders that did not say where their logs begin and end are asked again.
 const BEGIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether another instance has taken over, when nothing else shows it: often enough that the
+/// target does not forget the transactional id (`transactional.id.expiration.ms`, 7 days).
+const GUARD: Duration = Duration::from_secs(3600);
+
 /// What a flow is made of; its shards run already.
 #[derive(Debug)]
 pub(super) struct FlowSetup {
@@ -47,8 +53,8 @@ pub(super) struct FlowSetup {
     clock: Clock,
     clients: FlowClients,
     shards: Vec<mpsc::UnboundedSender<Command>>,
-    /// A shard saw something that topics have to be looked at for.
-    news: Arc<Notify>,
+    /// What shards have seen.
+    news: Arc<News>,
     /// It starts whoever else replicates.
     forced: bool,
 }
@@ -68,7 +74,7 @@ impl FlowSetup {
         let budget_bytes = usize::try_from(process.memory_bytes / shares).unwrap_or(usize::MAX);
         let settings = clusters::shard_settings(&config, budget_bytes, clock);
         let brokers = Brokers::new(name.clone());
-        let news = Arc::new(Notify::new());
+        let news = Arc::new(News::default());
         let shards = (0..threads.len()).map(|index| {
             let (commands, receiver) = mpsc::unbounded_channel();
             let setup = ShardSetup {
@@ -139,6 +145,8 @@ pub(super) async fn run(
         placement: Placement::default(),
         created: BTreeSet::new(),
         anew: Vec::new(),
+        producer: None,
+        unmarked: Vec::new(),
         next_shard: 0,
         troubles: BTreeMap::new(),
     };
@@ -153,6 +161,7 @@ pub(super) async fn run(
 /// What a flow may be in trouble with for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
+    Producer,
     Topics,
     Wider,
     Positions,
@@ -166,6 +175,9 @@ struct Flow {
     created: BTreeSet<Arc<str>>,
     /// Partitions of which it is still to be found out where they begin.
     anew: Vec<Anew>,
+    producer: Option<FlowProducer>,
+    /// Partitions that go on where an earlier instance stopped; it may still have something on its way there.
+    unmarked: Vec<PartitionSpec>,
     next_shard: usize,
     troubles: BTreeMap<Work, Troubles>,
 }
@@ -182,15 +194,23 @@ impl Flow {
         let mut refresh = ticker(config.refresh_topics.unwrap_or(never));
         let mut flush = ticker(config.positions.flush_interval);
         let mut begin = ticker(BEGIN);
+        let mut guard = ticker(GUARD);
         let news = self.setup.news.clone();
         refresh.tick().await;
         flush.tick().await;
+        guard.tick().await;
         loop {
             tokio::select! {
                 _ = refresh.tick() => self.refresh().await,
-                () = news.notified() => self.refresh().await,
+                () = news.topics.notified() => self.refresh().await,
+                () = news.renew.notified() => self.renew().await,
+                () = news.fenced.notified() => return Err(self.fenced()),
+                _ = guard.tick() => self.guard().await,
                 _ = flush.tick() => self.flush().await,
-                _ = begin.tick(), if !self.anew.is_empty() => self.begin().await,
+                _ = begin.tick(), if self.is_behind() => {
+                    self.mark().await;
+                    self.begin().await;
+                }
             }
         }
     }
@@ -243,21 +263,89 @@ impl Flow {
         Ok(())
     }
 
-    /// Idempotent producers need an id; the flow's shards share it, their partitions are apart.
+    /// The flow's shards share a producer, their partitions are apart.
     async fn start_producers(&mut self) -> Result<(), EngineError> {
         let FlowSetup { name, config, clients, .. } = &self.setup;
-        let client = &clients.target;
-        let ask = async || client.init_idempotent_producer().await;
-        let producer = until_works(name, &config.target.alias, ask).await?;
-        self.use_producer(&producer);
+        let id = producers::transactional_id(config, 0);
+        let start = async || FlowProducer::start(clients.target.clone(), name, id.clone()).await;
+        let producer = until_works(name, &config.target.alias, start).await?;
+        self.use_producer(producer.producer());
+        self.producer = Some(producer);
         Ok(())
     }
 
-    /// From now on, for partitions that have not written yet.
-    fn use_producer(&self, producer: &ProducerIdentity) {
+    /// From now on, for partitions that have not written yet, or ask.
+    fn use_producer(&self, producer: Producer) {
         for shard in &self.setup.shards {
             // Shards live as long as the flow.
-            let _ = shard.send(Command::Producer(producer.id, producer.epoch));
+            let _ = shard.send(Command::Producer(producer));
+        }
+    }
+
+    async fn try_renew(&mut self) -> Result<(), ClientError> {
+        let Some(producer) = &mut self.producer else { return Ok(()) };
+        let renewed = producer.renew().await;
+        self.tell_guard(renewed.as_ref().map(drop));
+        self.use_producer(renewed?);
+        Ok(())
+    }
+
+    async fn renew(&mut self) {
+        if self.try_renew().await.is_err() {
+            tokio::time::sleep(RETRY.0).await;
+            self.setup.news.renew.notify_one();
+        }
+    }
+
+    /// Finds out whether another instance has taken over, and keeps the transactional id alive.
+    async fn guard(&mut self) {
+        let Some(producer) = &self.producer else { return };
+        let topic = self.setup.config.positions.topic.as_str();
+        let marked = producer.mark(&[cluster::TopicPartition::new(topic, 0)]).await;
+        self.tell_guard(marked.as_ref().map(|()| ()));
+    }
+
+    fn tell_guard(&mut self, outcome: Result<(), &ClientError>) {
+        let troubles = self.troubles.entry(Work::Producer).or_default();
+        let flow = &*self.setup.name;
+        match outcome {
+            Ok(()) if troubles.are_over() => {
+                info!(flow, "the producer is known to the target again")
+            }
+            Ok(()) => {}
+            Err(error) if error.code().is_some_and(ErrorCode::is_fenced) => {
+                self.setup.news.fenced.notify_one();
+            }
+            Err(error) if troubles.is_new(&error.to_string()) => {
+                warn!(flow, "the producer's epoch: {error}; tried again until it works");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn fenced(&self) -> EngineError {
+        let transactional_id = producers::transactional_id(&self.setup.config, 0);
+        EngineError::Fenced { flow: self.setup.name.to_string(), transactional_id }
+    }
+
+    /// Partitions that an earlier instance has written get to know our epoch, and go on then: nothing of the earlier one
+    /// can arrive there any more. If it ended in good order, there is nothing to arrive.
+    async fn mark(&mut self) {
+        let specs = std::mem::take(&mut self.unmarked);
+        let (Some(producer), Some(store)) = (&self.producer, &self.store) else { return };
+        let was_written =
+            |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_) | Start::SetBack(_));
+        let mut targets: Vec<_> = specs.iter().filter(was_written).map(target_of).collect();
+        if producer.follows(|id| store.ended(id)) {
+            targets.clear();
+        }
+        let marked = producer.mark(&targets).await;
+        self.tell_guard(marked.as_ref().map(|()| ()));
+        match marked {
+            Err(error) if error.retryable() => self.unmarked = specs,
+            Err(error) if error.code().is_some_and(ErrorCode::is_fenced) => {}
+            // One of them cannot be written; each will find out by itself.
+            Err(_) | Ok(()) => self.hand_out(specs),
         }
     }
 
@@ -302,14 +390,14 @@ impl Flow {
         if found.topics.iter().any(|topic| self.placement.comes_back(&topic.source, topic.ids)) {
             // The target remembers the sequence numbers of the old one: a partition that starts again under its name
             // would have its first batches taken for repeated ones.
-            let producer = self.setup.clients.target.init_idempotent_producer().await;
-            self.use_producer(&producer.map_err(topics::DiscoverError::at(Side::Target))?);
+            self.try_renew().await.map_err(topics::DiscoverError::at(Side::Target))?;
         }
         let mut ready = Vec::new();
         for topic in &found.topics {
             self.place(topic, &mut ready).await;
         }
-        self.hand_out(ready);
+        self.unmarked.extend(ready);
+        self.mark().await;
         self.begin().await;
         Ok(())
     }
@@ -379,6 +467,11 @@ impl Flow {
         }
     }
 
+    /// Whether partitions wait that could not begin at once.
+    fn is_behind(&self) -> bool {
+        !self.anew.is_empty() || !self.unmarked.is_empty()
+    }
+
     /// Partitions that begin anew get to know where, and may begin when that is stored.
     async fn begin(&mut self) {
         let anew = std::mem::take(&mut self.anew);
@@ -428,6 +521,7 @@ impl Flow {
 
     fn remove(&mut self, topic: &Arc<str>) {
         self.anew.retain(|one| one.spec.source.topic != *topic);
+        self.unmarked.retain(|spec| spec.source.topic != *topic);
         for shard in &self.setup.shards {
             let _ = shard.send(Command::Remove(topic.clone()));
         }
@@ -491,8 +585,24 @@ impl Flow {
             error!(flow, "positions could not be stored: {error}");
         }
         tell_end(flow, &progress, all_arrived);
+        if all_arrived && stored.is_ok() && progress.iter().all(|at| at.is_settled) {
+            self.note_end().await;
+        }
         stored.is_ok()
     }
+
+    /// Nothing that was sent can still arrive: the next instance need not shut it out.
+    async fn note_end(&self) {
+        let (Some(store), Some(producer)) = (&self.store, &self.producer) else { return };
+        let ended = producer.ended().into_iter().collect();
+        if let Err(error) = store.write_ends(&ended, self.setup.clock.wall_ms()).await {
+            warn!(flow = &*self.setup.name, "the end of the producer could not be noted: {error}");
+        }
+    }
+}
+
+fn target_of(spec: &PartitionSpec) -> cluster::TopicPartition {
+    cluster::TopicPartition::new(spec.target.topic.clone(), spec.target.index)
 }
 
 /// What was done since the start, and what was not.

@@ -11,6 +11,7 @@ mod heartbeats_task;
 mod indexes;
 mod internal_topics;
 mod placement;
+mod producers;
 mod shard_task;
 mod supervisor;
 mod takeover;

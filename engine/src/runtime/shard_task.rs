@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::indexes::Ask;
 use super::tell::{self, Brokers};
 use crate::flow::event::{
-    Effect, Event, Failure, Happening, LaneId, LogRange, PartitionKey, PartitionSpec,
+    Effect, Event, Failure, Happening, LaneId, LogRange, PartitionKey, PartitionSpec, Producer,
 };
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Progress, Shard, SyncState};
@@ -42,8 +42,8 @@ pub(super) enum Command {
     Remove(Arc<str>),
     /// Views of source and target that know what is added next.
     Views(Arc<ClusterView>, Arc<ClusterView>),
-    /// The target's producer id and epoch.
-    Producer(i64, i16),
+    /// Who writes at the target from now on.
+    Producer(Producer),
     /// What is there to store of the indexes?
     SyncStates(oneshot::Sender<Vec<SyncState>>),
     /// The indexes of these partitions of the source, of those that the shard has.
@@ -54,6 +54,17 @@ pub(super) enum Command {
     Progress(oneshot::Sender<Vec<Progress>>),
     /// Finish what is under way; answered when nothing is.
     Drain(oneshot::Sender<()>),
+}
+
+/// What a flow hears from its shards, however often, once.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Topics have to be looked at.
+    pub(super) topics: Notify,
+    /// The producer needs another epoch.
+    pub(super) renew: Notify,
+    /// Another instance has taken over.
+    pub(super) fenced: Notify,
 }
 
 /// What a shard is made of.
@@ -67,8 +78,8 @@ pub(super) struct ShardSetup {
     pub(super) brokers: Brokers,
     pub(super) settings: ShardSettings,
     pub(super) clock: Clock,
-    /// Told when topics have to be looked at.
-    pub(super) news: Arc<Notify>,
+    /// What the flow has to hear of.
+    pub(super) news: Arc<News>,
     pub(super) seed: u64,
     pub(super) source: Client,
     pub(super) target: Client,
@@ -163,9 +174,7 @@ impl Shell {
                 self.take(Event::Metadata(Side::Source, source));
                 self.feed(Event::Metadata(Side::Target, target));
             }
-            Command::Producer(producer_id, epoch) => {
-                self.feed(Event::Producer { producer_id, epoch })
-            }
+            Command::Producer(producer) => self.feed(Event::Producer(producer)),
             Command::SyncStates(answer) => {
                 let _ = answer.send(self.shard.sync_states());
             }
@@ -231,10 +240,12 @@ impl Shell {
                 Effect::AskSourceRange(key) => ranges.push(key),
                 Effect::AskTargetEnd(key) => ends.push(key),
                 Effect::ReadLog(key, side, from) => self.read_log(key, side, from),
+                Effect::RenewProducer => self.setup.news.renew.notify_one(),
+                Effect::Fenced => self.setup.news.fenced.notify_one(),
                 Effect::RefreshMetadata(side) => self.refresh(side),
                 Effect::Report(report) => {
                     if matches!(report.what, Happening::Failed(Failure::Recreated(_))) {
-                        self.setup.news.notify_one();
+                        self.setup.news.topics.notify_one();
                     }
                     tell::report(&self.setup.flow, &report);
                 }

@@ -6,14 +6,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use embedded_broker::core::{Call, Outcome, Response};
-use engine::flow::event::{Effect, Event, Happening, LogRange, PartitionKey, PartitionSpec, Start};
+use engine::flow::event::{
+    Effect, Event, Happening, LogRange, PartitionKey, PartitionSpec, Producer, Start,
+};
 use engine::flow::settings::TargetLimits;
 use engine::flow::shard::{PartitionState, Shard};
 use engine::index::OffsetIndex;
 use engine::model::{Pair, Side, TopicPartition};
 use engine::positions::ledger::{Ledger, Position, Stored};
 use kafka_protocol::messages::{
-    ApiKey, InitProducerIdRequest, MetadataRequest, RequestKind, ResponseKind, TransactionalId,
+    ApiKey, InitProducerIdRequest, MetadataRequest, ProducerId, RequestKind, ResponseKind,
+    TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol_client::batch::Entry;
@@ -51,6 +54,7 @@ pub(crate) struct Instance {
     flushing: bool,
     /// Where each partition stood last.
     positions: BTreeMap<i32, i64>,
+    producer: Producer,
 }
 
 /// What the offsets topic at the target holds.
@@ -95,11 +99,11 @@ impl Instance {
 impl World {
     /// A process is started; it waits until it gets a producer id.
     pub(crate) fn start(&mut self) {
-        let Some((producer_id, epoch)) = self.init_producer() else {
+        let Some(Ok(producer)) = self.init_producer(None) else {
             return self.after(100, Item::Start);
         };
         let id = InstanceId(self.next());
-        self.say(|| format!("{id} starts as producer {producer_id} epoch {epoch}"));
+        self.say(|| format!("{id} starts as {producer:?}"));
         let instance = Instance {
             shard: Shard::new(self.settings.clone(), id.0),
             ticks: BTreeSet::new(),
@@ -107,9 +111,10 @@ impl World {
             placed: self.topic_ids(),
             flushing: false,
             positions: BTreeMap::new(),
+            producer,
         };
         self.instances.insert(id, instance);
-        self.after(0, Item::Event(id, Event::Producer { producer_id, epoch }));
+        self.after(0, Item::Event(id, Event::Producer(producer)));
         (0..PARTITIONS).for_each(|index| self.place(id, index));
         self.after(FLUSH_MS, Item::Flush(id));
         self.after(LOOK_MS, Item::Look(id));
@@ -173,23 +178,45 @@ impl World {
         (source, target)
     }
 
-    /// A producer id under the transactional id, which fences the process before.
-    fn init_producer(&mut self) -> Option<(i64, i16)> {
+    /// A producer id under the transactional id, which fences the process before; or the next epoch of `current`, unless
+    /// that is fenced. None while nobody grants one.
+    fn init_producer(&mut self, current: Option<Producer>) -> Option<Result<Producer, ErrorCode>> {
         let id = TransactionalId(StrBytes::from_static_str(TRANSACTIONAL_ID));
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(id))
-            .with_transaction_timeout_ms(60_000);
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(ProducerId(current.map_or(-1, |current| current.id)))
+            .with_producer_epoch(current.map_or(-1, |current| current.epoch));
         let alive: Vec<i32> = (0..NODES).filter(|node| self.target.is_alive(*node)).collect();
         alive.into_iter().find_map(|node| {
             let call = Call::new(node, u64::MAX, ApiKey::InitProducerId, 4);
             let request = RequestKind::InitProducerId(request.clone());
             match message(self.target.handle(self.now_ms, call, request))? {
-                ResponseKind::InitProducerId(answer) if answer.error_code == 0 => {
-                    Some((answer.producer_id.0, answer.producer_epoch))
+                ResponseKind::InitProducerId(answer) => {
+                    let (id, epoch) = (answer.producer_id.0, answer.producer_epoch);
+                    match ErrorCode(answer.error_code) {
+                        ErrorCode::NONE => Some(Ok(Producer { id, epoch, is_named: true })),
+                        error => error.is_fenced().then_some(Err(error)),
+                    }
                 }
                 _ => None,
             }
         })
+    }
+
+    /// A process asks for its next epoch; if another has taken over, it ends.
+    pub(crate) fn renew(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get(&id) else { return };
+        match self.init_producer(Some(instance.producer)) {
+            None => self.after(100, Item::Renew(id)),
+            Some(Err(_)) => self.kill(id),
+            Some(Ok(producer)) => {
+                if let Some(instance) = self.instances.get_mut(&id) {
+                    instance.producer = producer;
+                }
+                self.later(Item::Event(id, Event::Producer(producer)));
+            }
+        }
     }
 
     /// Another process takes note when a topic is not the one that it knows.
@@ -301,6 +328,8 @@ impl World {
                     self.truths[report.source.index as usize].reported_gap(from, to);
                 }
             }
+            Effect::RenewProducer => self.later(Item::Renew(id)),
+            Effect::Fenced => self.kill(id),
             Effect::Drained => {}
         }
     }

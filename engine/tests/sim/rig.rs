@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use engine::flow::event::{Effect, Event, Happening, LaneId, LogRange, PartitionSpec, Start};
+use engine::flow::event::{
+    Effect, Event, Happening, LaneId, LogRange, PartitionSpec, Producer, Start,
+};
 use engine::flow::settings::{ShardSettings, TargetLimits};
 use engine::flow::shard::{Progress, Shard};
 use engine::index::OffsetIndex;
@@ -52,7 +54,7 @@ impl Rig {
             now_ms: 0,
             generation: [0; 2],
         };
-        rig.feed(Event::Producer { producer_id: 1, epoch: 0 });
+        rig.feed(Event::Producer(Producer { id: 1, epoch: 0, is_named: true }));
         rig
     }
 

@@ -49,6 +49,8 @@ pub(crate) enum Item {
     Timeout(ConnectionId, u64),
     /// A process is started.
     Start,
+    /// A process asks for its producer's next epoch.
+    Renew(InstanceId),
     /// A process stores its positions.
     Flush(InstanceId),
     /// A process tries to place a partition.
@@ -223,6 +225,7 @@ impl World {
                 }
             }
             Item::Start => self.start(),
+            Item::Renew(id) => self.renew(id),
             Item::Flush(id) => return self.flush(id),
             Item::Place(id, index) => self.place(id, index),
             Item::Land(id, landing) => self.land(id, landing),

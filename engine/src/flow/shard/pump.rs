@@ -65,7 +65,9 @@ impl Shard {
             if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
                 effects.push(Effect::Connect(LaneId { side: Side::Target, node, incarnation }));
             }
-            let Some(producer) = self.producer else { continue };
+            let Some(producer) = self.producer.map(|producer| (producer.id, producer.epoch)) else {
+                continue;
+            };
             while self.produce_lanes.get(&node).is_some_and(ProduceLane::can_send) {
                 if !self.send_request(now, node, producer, effects) {
                     break;
