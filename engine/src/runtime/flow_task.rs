@@ -302,7 +302,7 @@ impl Flow {
         let Some(producer) = &self.producer else { return };
         let topic = self.setup.config.positions.topic.as_str();
         let marked = producer.mark(&[cluster::TopicPartition::new(topic, 0)]).await;
-        self.tell_guard(marked.as_ref().map(|()| ()));
+        self.tell_guard(marked.as_ref().copied());
     }
 
     fn tell_guard(&mut self, outcome: Result<(), &ClientError>) {
@@ -340,7 +340,7 @@ impl Flow {
             targets.clear();
         }
         let marked = producer.mark(&targets).await;
-        self.tell_guard(marked.as_ref().map(|()| ()));
+        self.tell_guard(marked.as_ref().copied());
         match marked {
             Err(error) if error.retryable() => self.unmarked = specs,
             Err(error) if error.code().is_some_and(ErrorCode::is_fenced) => {}

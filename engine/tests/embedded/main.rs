@@ -2,6 +2,7 @@
 
 mod crashes;
 mod faults;
+mod fencing;
 mod groups;
 mod setup;
 mod topics;
