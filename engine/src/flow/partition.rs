@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::queue::Queue;
 use super::recovery::{self, Recovery};
 use super::settings::{DivergencePolicy, GapPolicy, ShardSettings};
-use super::target_side::{Delivered, Outcome, Phase, Step, TargetSide};
+use super::target_side::{Delivered, Outcome, Phase, Spent, Step, TargetSide};
 use crate::index::OffsetIndex;
 use crate::model::{Moment, Side};
 
@@ -50,10 +50,7 @@ pub(super) enum Note {
     ReadLog(Side, i64),
     WantTurn,
     RefreshMetadata(Side),
-    /// The producer is spent; `refused` for a later epoch.
-    RenewProducer {
-        refused: bool,
-    },
+    RenewProducer(Spent),
     WakeAt(Moment),
     Tell(Happening),
 }
@@ -685,9 +682,7 @@ impl PartitionFlow {
             }
         }
         self.tell_foreign(cx);
-        if let Some(refused) = self.target.take_spent() {
-            cx.notes.push(Note::RenewProducer { refused });
-        }
+        cx.notes.extend(self.target.take_spent().map(Note::RenewProducer));
         self.let_go(cx.frames);
     }
 

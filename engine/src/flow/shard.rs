@@ -24,6 +24,7 @@ use super::partition::{Cx, Note, PartitionFlow};
 use super::produce_lane::ProduceLane;
 use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
+use super::target_side::Spent;
 use crate::index::OffsetIndex;
 use crate::model::{Moment, Side, TopicPartition};
 
@@ -335,8 +336,9 @@ impl Shard {
                 Note::WantTurn => self.recoveries.push_back(key),
                 Note::ReadLog(side, from) => effects.push(Effect::ReadLog(key, side, from)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
-                Note::RenewProducer { refused } => {
-                    let is_fenced = refused && self.producer.is_some_and(|one| one.is_named);
+                Note::RenewProducer(why) => {
+                    let is_named = self.producer.is_some_and(|one| one.is_named);
+                    let is_fenced = is_named && why == Spent::Refused;
                     if is_fenced || !self.renewing {
                         effects.push(if is_fenced {
                             Effect::Fenced

@@ -85,14 +85,21 @@ pub(super) enum Step {
     },
 }
 
+/// Why a producer's epoch is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// The target lost count of its sequence numbers.
+    Lost,
+    /// The target has seen a later one.
+    Refused,
+}
+
 /// Whether the producer's epoch can be written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stamp {
     Valid,
-    /// Another is needed, because the broker lost count of this one, or (`refused`) has seen a later one.
-    Spent {
-        refused: bool,
-    },
+    /// Another is needed.
+    Spent(Spent),
     /// That has been said.
     Awaited,
 }
@@ -365,10 +372,12 @@ impl TargetSide {
         match self.front_error() {
             Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
             Some((_, error)) if is_sequence_trouble(error) => {
-                let refused = error == ErrorCode::INVALID_PRODUCER_EPOCH;
-                let limit = if refused { 0 } else { DOUBTS_ABOUT_SEQUENCE };
+                let (limit, spent) = match error {
+                    ErrorCode::INVALID_PRODUCER_EPOCH => (0, Spent::Refused),
+                    _ => (DOUBTS_ABOUT_SEQUENCE, Spent::Lost),
+                };
                 self.doubt(limit).unwrap_or_else(|| {
-                    self.stamp = Stamp::Spent { refused };
+                    self.stamp = Stamp::Spent(spent);
                     self.send_again()
                 })
             }
@@ -379,15 +388,15 @@ impl TargetSide {
     /// What the target knows of our sequence numbers is gone.
     pub(super) fn forget_producer(&mut self) {
         if self.producer.is_some() {
-            self.stamp = Stamp::Spent { refused: false };
+            self.stamp = Stamp::Spent(Spent::Lost);
         }
     }
 
-    /// Once, when another producer is needed: whether this one was refused for a later epoch.
-    pub(super) fn take_spent(&mut self) -> Option<bool> {
-        let Stamp::Spent { refused } = self.stamp else { return None };
+    /// Once, when another producer is needed: why.
+    pub(super) fn take_spent(&mut self) -> Option<Spent> {
+        let Stamp::Spent(why) = self.stamp else { return None };
         self.stamp = Stamp::Awaited;
-        Some(refused)
+        Some(why)
     }
 
     /// Nothing can be sent until there is another producer.
@@ -694,7 +703,7 @@ mod tests {
             assert!(matches!(target.on_end(100, &mut frames), Step::AskLater(_)));
         }
         assert_eq!(target.on_end(100, &mut frames), Step::Settled);
-        assert_eq!((target.take_spent(), target.take_spent()), (Some(false), None));
+        assert_eq!((target.take_spent(), target.take_spent()), (Some(Spent::Lost), None));
         assert!(!target.has_unsent() && !target.has_room(), "it would be refused");
         target.on_producer((7, 1));
         assert_eq!((sequences(&target), target.producer), (vec![0, 2], Some((7, 1))));
@@ -711,7 +720,7 @@ mod tests {
         assert_eq!(target.producer, Some((7, 0)), "its own is as good as any");
         target.on_answer(0, Err(ErrorCode::INVALID_PRODUCER_EPOCH), &mut frames);
         assert_eq!(target.on_end(100, &mut frames), Step::Settled);
-        assert_eq!(target.take_spent(), Some(true));
+        assert_eq!(target.take_spent(), Some(Spent::Refused));
     }
 
     #[test]
