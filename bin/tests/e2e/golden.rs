@@ -56,6 +56,7 @@ fn segments_of_every_kind_arrive() -> Result<()> {
         total += seen.source_records;
     }
     logs_are_sound(&clusters.target, "golden.", total)?;
+    mirror.verify()?;
     mirror.terminate()
 }
 

@@ -170,6 +170,18 @@ impl Mirror {
         Ok(kib.context("the kernel tells the peak")?.parse::<u64>()? * 1024)
     }
 
+    /// `kmirror verify` finds no difference between what its file copies and what it copies from.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let file = self.dir.path().join("mm2.properties");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_kmirror")).arg("verify").arg(file).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let problems = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {said}{problems}", output.status);
+        ensure!(said.contains("records alike"), "{said}");
+        Ok(())
+    }
+
     /// Asks it to drain with SIGTERM and waits for a clean end.
     pub(crate) fn terminate(&mut self) -> Result<()> {
         self.ensure_running()?;
