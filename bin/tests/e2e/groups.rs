@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kafka_lab::{Isolation, Load, Mirrored, Positions, available};
+use kafka_lab::{Isolation, KafkaCluster, Load, Mirrored, Positions, available};
 
 use crate::support::{Clusters, Mirror, PATIENCE, eventually};
 
@@ -44,6 +44,10 @@ fn positions_lead_to_the_very_next_record() -> Result<()> {
         wanted.extend(spread(&clusters, topic)?);
     }
     clusters.peer.commit(&source, &wanted)?;
+    let of_new_protocol = "seats-new-protocol";
+    read(&clusters.source, "seats-txn", of_new_protocol, 333)?;
+    wanted.extend(clusters.peer.committed(&source, &[of_new_protocol])?);
+    ensure!(!wanted[of_new_protocol].is_empty(), "the group of the new protocol has positions");
     let truth = truths(&clusters, &topics, &wanted)?;
     assert_exact(&clusters, "seats", &wanted, &truth)?;
     let group = wanted.keys().next().context("there are groups")?;
@@ -106,6 +110,27 @@ fn with_holes(clusters: &Clusters, topic: &str) -> Result<()> {
         Ok(left < 600)
     })?;
     clusters.peer.configure_topic(&source, topic, &[("segment.ms", "600000")])
+}
+
+/// Reads some records with a group of the protocol of KIP-848, which commits its position and leaves.
+fn read(cluster: &KafkaCluster, topic: &str, group: &str, records: u64) -> Result<()> {
+    let (bootstrap, records) = (cluster.bootstrap(), records.to_string());
+    let args = [
+        "--bootstrap-server",
+        &bootstrap,
+        "--topic",
+        topic,
+        "--group",
+        group,
+        "--from-beginning",
+        "--max-messages",
+        &records,
+        "--isolation-level",
+        "read_committed",
+        "--consumer-property",
+        "group.protocol=consumer",
+    ];
+    cluster.tool("org.apache.kafka.tools.consumer.ConsoleConsumer", &args).map(drop)
 }
 
 /// Groups from the beginning of a topic to its end, each at the same share of all partitions.

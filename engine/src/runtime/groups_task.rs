@@ -25,6 +25,8 @@ use crate::model::Side;
 
 /// Groups that one call asks about.
 const GROUPS_AT_ONCE: usize = 500;
+/// Positions that the shards are asked about at once: records do not wait longer than it takes to answer.
+const ASKS_AT_ONCE: usize = 4096;
 /// Wait between attempts to open the checkpoints topic, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -179,29 +181,48 @@ impl GroupsTask {
                 }
             }
         }
-        let offsets = self.offsets(&candidates, &mut tally).await;
-        let has_position = |group: &String| {
-            offsets.get(group).map_or_else(
-                || known.contains(group),
-                |offsets| offsets.keys().any(|partition| self.route(&partition.topic).is_some()),
-            )
-        };
-        candidates.retain(has_position);
-        if candidates != known {
-            info!(flow = &*self.setup.flow, "{} consumer groups are followed", candidates.len());
+        let candidates: Vec<String> = candidates.into_iter().collect();
+        let mut followed = BTreeSet::new();
+        for some in candidates.chunks(GROUPS_AT_ONCE) {
+            let offsets = self.offsets(some, &mut tally).await;
+            let has_position = |group: &&String| match offsets.get(*group) {
+                Some(offsets) => offsets.keys().any(|at| self.route(&at.topic).is_some()),
+                None => known.contains(*group),
+            };
+            followed.extend(some.iter().filter(has_position).cloned());
         }
-        self.sync.forget_others(&candidates);
-        self.followed = Some(candidates);
+        if followed != known {
+            info!(flow = &*self.setup.flow, "{} consumer groups are followed", followed.len());
+        }
+        self.sync.forget_others(&followed);
+        self.followed = Some(followed);
         self.tell(Work::Look, &tally);
     }
 
     /// Translates the positions of all groups and writes what changed; answers whether a group was set back.
     async fn check(&mut self) -> bool {
-        let Some(followed) = self.followed.clone() else { return false };
+        let Some(followed) = &self.followed else { return false };
+        let followed: Vec<String> = followed.iter().cloned().collect();
         let mut tally = Tally::default();
-        let offsets = self.offsets(&followed, &mut tally).await;
+        let mut goes_back = false;
+        for some in followed.chunks(GROUPS_AT_ONCE) {
+            let asked = self.asked(some, &mut tally).await;
+            let offers = self.translate(asked).await;
+            let emissions = offers.iter().filter_map(|offer| self.checkpoints.offer(offer));
+            let emissions: Vec<Emission> = emissions.collect();
+            match self.write(emissions).await {
+                Some(has_rewinds) => goes_back |= has_rewinds,
+                None => break,
+            }
+        }
+        self.tell(Work::Read, &tally);
+        goes_back
+    }
+
+    /// The positions of some groups that are to be translated.
+    async fn asked(&self, groups: &[String], tally: &mut Tally) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for (group, offsets) in offsets {
+        for (group, offsets) in self.offsets(groups, tally).await {
             let group: Arc<str> = group.into();
             for (partition, committed) in offsets {
                 match committed {
@@ -211,19 +232,13 @@ impl GroupsTask {
                     Err(error) => {
                         let topic =
                             format!("topic {} of cluster {}", partition.topic, self.source());
-                        tally.add(format!(
-                            "{group} in {partition}: {}",
-                            refusal(&error, "DESCRIBE", &topic)
-                        ));
+                        let what = refusal(&error, "DESCRIBE", &topic);
+                        tally.add(format!("{group} in {partition}: {what}"));
                     }
                 }
             }
         }
-        self.tell(Work::Read, &tally);
-        let offers = self.translate(asked).await;
-        let emissions: Vec<Emission> =
-            offers.iter().filter_map(|offer| self.checkpoints.offer(offer)).collect();
-        self.write(emissions).await
+        asked
     }
 
     fn ask(
@@ -259,14 +274,18 @@ impl GroupsTask {
         for (indexes, asked) in flows {
             let Some(indexes) = indexes.filter(|_| !asked.is_empty()) else { continue };
             let (asks, asked): (Vec<Ask>, Vec<Offer>) = asked.into_iter().unzip();
-            let answers = asked.into_iter().zip(indexes.translate(&asks).await);
-            offers.extend(answers.map(|(offer, translation)| Offer { translation, ..offer }));
+            let mut answers = Vec::with_capacity(asks.len());
+            for some in asks.chunks(ASKS_AT_ONCE) {
+                answers.extend(indexes.translate(some).await);
+            }
+            let answered = asked.into_iter().zip(answers);
+            offers.extend(answered.map(|(offer, translation)| Offer { translation, ..offer }));
         }
         offers
     }
 
-    /// Answers whether a group was set back.
-    async fn write(&mut self, emissions: Vec<Emission>) -> bool {
+    /// Answers whether a group was set back; none if nothing could be written.
+    async fn write(&mut self, emissions: Vec<Emission>) -> Option<bool> {
         let mut records = Vec::with_capacity(emissions.len());
         let mut written = Vec::with_capacity(emissions.len());
         for emission in emissions {
@@ -291,35 +310,30 @@ impl GroupsTask {
             let alias = &self.setup.config.target.alias;
             let topic = format!("topic {} of cluster {alias}", partition.topic);
             self.trouble(Work::Write, &refusal(&error, "WRITE", &topic));
-            return false;
+            return None;
         }
         self.works(Work::Write);
         for emission in &written {
             self.checkpoints.written(emission);
             tell_emission(&self.setup.flow, emission);
         }
-        written.iter().any(|emission| emission.cause == Cause::Rewound)
+        Some(written.iter().any(|emission| emission.cause == Cause::Rewound))
     }
 
     /// What groups have committed; those that could not be asked are left out and counted.
     async fn offsets(
         &self,
-        groups: &BTreeSet<String>,
+        groups: &[String],
         tally: &mut Tally,
     ) -> BTreeMap<String, GroupOffsets> {
-        let all: Vec<&String> = groups.iter().collect();
+        let wanted = groups.iter().map(|group| (group.clone(), None)).collect();
         let mut offsets = BTreeMap::new();
-        for some in all.chunks(GROUPS_AT_ONCE) {
-            let wanted = some.iter().map(|group| ((*group).clone(), None)).collect();
-            for (group, fetched) in
-                self.setup.clients.source.fetch_group_offsets(&wanted, true).await
-            {
-                match fetched {
-                    Ok(fetched) => drop(offsets.insert(group, fetched)),
-                    Err(error) => {
-                        let resource = format!("group {group} of cluster {}", self.source());
-                        tally.add(format!("{group}: {}", refusal(&error, "DESCRIBE", &resource)));
-                    }
+        for (group, fetched) in self.setup.clients.source.fetch_group_offsets(&wanted, true).await {
+            match fetched {
+                Ok(fetched) => drop(offsets.insert(group, fetched)),
+                Err(error) => {
+                    let resource = format!("group {group} of cluster {}", self.source());
+                    tally.add(format!("{group}: {}", refusal(&error, "DESCRIBE", &resource)));
                 }
             }
         }
