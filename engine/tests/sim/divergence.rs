@@ -59,6 +59,8 @@ fn with_resume_what_the_cut_took_is_copied_again() {
     // What was asked for before is of no use any more.
     rig.bring(batches(10, &[1]));
     rig.bring(batches(6, &[4]));
+    assert!(rig.produces().is_empty(), "the target may take its first batches for repeated ones");
+    assert!(rig.renew(1));
     let again = rig.produces().remove(0);
     rig.answer_produce(&again, Ok(6));
     assert_eq!((rig.position(), rig.progress(0).target_next), (10, Some(10)));

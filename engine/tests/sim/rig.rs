@@ -154,6 +154,15 @@ impl Rig {
         }
     }
 
+    /// Gives the next epoch to a shard that asks for it; answers whether it did.
+    pub(crate) fn renew(&mut self, epoch: i16) -> bool {
+        let asked = self.take(|effect| matches!(effect, Effect::RenewProducer).then_some(()));
+        if !asked.is_empty() {
+            self.feed(Event::Producer(Producer { id: 1, epoch, is_named: true }));
+        }
+        !asked.is_empty()
+    }
+
     pub(crate) fn fetches(&mut self) -> Vec<Asked<RawFetch>> {
         self.take(|effect| match effect {
             Effect::Fetch(lane, request) => {
