@@ -50,6 +50,7 @@ pub(super) async fn run<T>(setup: GroupsSetup, mut stop: watch::Receiver<Option<
         setup,
         checkpoints: Checkpoints::default(),
         followed: None,
+        tells_unknown: false,
         troubles: BTreeMap::new(),
     };
     tokio::select! {
@@ -74,6 +75,8 @@ struct GroupsTask {
     checkpoints: Checkpoints,
     /// None until they have been looked for.
     followed: Option<BTreeSet<String>>,
+    /// People have heard that some positions cannot be translated.
+    tells_unknown: bool,
     troubles: BTreeMap<Work, Troubles>,
 }
 
@@ -205,9 +208,16 @@ impl GroupsTask {
         let followed: Vec<String> = followed.iter().cloned().collect();
         let mut tally = Tally::default();
         let mut goes_back = false;
+        // Not replicated yet, or from before the index began.
+        let mut unknown = Tally::default();
         for some in followed.chunks(GROUPS_AT_ONCE) {
             let asked = self.asked(some, &mut tally).await;
             let offers = self.translate(asked).await;
+            for Offer { group, partition, upstream, .. } in
+                offers.iter().filter(|offer| offer.translation == Translation::Unknown)
+            {
+                unknown.add(format!("{group}, {partition}, at {upstream} of the source"));
+            }
             let emissions = offers.iter().filter_map(|offer| self.checkpoints.offer(offer));
             let emissions: Vec<Emission> = emissions.collect();
             match self.write(emissions).await {
@@ -216,6 +226,7 @@ impl GroupsTask {
             }
         }
         self.tell(Work::Read, &tally);
+        self.tell_unknown(&unknown);
         goes_back
     }
 
@@ -366,6 +377,20 @@ impl GroupsTask {
 
     fn source(&self) -> &str {
         &self.setup.config.source.alias
+    }
+
+    /// Said once for as long as there are any: these groups are not on the target yet.
+    fn tell_unknown(&mut self, unknown: &Tally) {
+        let is_known = std::mem::replace(&mut self.tells_unknown, unknown.first.is_some());
+        match &unknown.first {
+            Some(first) if !is_known => info!(
+                flow = &*self.setup.flow,
+                "{} positions of consumer groups lie in what is not replicated, or before what is known of it: no \
+                 checkpoints are written for them yet; the first: {first}",
+                unknown.count
+            ),
+            _ => {}
+        }
     }
 
     fn tell(&mut self, work: Work, tally: &Tally) {
