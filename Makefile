@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-volume
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-volume bench-verify
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -44,3 +44,7 @@ bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 bench-volume: ## the program between two real Kafka clusters
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches volume
+
+bench-verify: ## kmirror verify on copies of 1 GiB, good ones and one with three faults
+	cargo build --release --locked -p benches -p kmirror
+	target/release/benches verify

@@ -17,7 +17,8 @@ use protocol_client::wire::produce::{
 };
 
 const IN_FLIGHT: usize = 4;
-const TIMESTAMP_MS: i64 = 1_795_000_000_000;
+/// When all records of a bench were written, or the first.
+pub(crate) const TIMESTAMP_MS: i64 = 1_795_000_000_000;
 
 /// What a topic is filled with: the same batch over and over, one per partition and request, as a broker
 /// demands it.
@@ -45,18 +46,26 @@ impl Filling {
     fn batch(&self) -> Result<Bytes> {
         let mut builder = BatchBuilder::new();
         for record in 0..self.batch_records {
-            // Letters in no order: nothing on the way gains by compressing them.
-            let mut noise = u64::from(record) + 1;
-            let value = (0..self.record_bytes).map(|_| {
-                noise = noise
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                b' ' + (noise >> 58) as u8
-            });
-            builder.push(None, Some(&value.collect::<Vec<u8>>()), &[], TIMESTAMP_MS);
+            builder.push(
+                None,
+                Some(&noise(u64::from(record), self.record_bytes)),
+                &[],
+                TIMESTAMP_MS,
+            );
         }
         Ok(builder.build()?.bytes)
     }
+}
+
+/// Letters in no order: nothing on the way gains by compressing them.
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = seed + 1;
+    let letter = |_| {
+        noise =
+            noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        b' ' + (noise >> 58) as u8
+    };
+    (0..bytes).map(letter).collect()
 }
 
 /// A client of the cluster behind `bootstrap`.
@@ -70,35 +79,48 @@ pub(crate) fn client(bootstrap: &str) -> Result<Client> {
 
 /// Creates the topic and fills it.
 pub(crate) async fn fill(client: &Client, filling: &Filling) -> Result<()> {
-    let name: Arc<str> = filling.topic.into();
+    let batch = filling.batch()?;
+    let last = filling.batches_per_partition;
+    let same = |_, round| Ok((round < last).then(|| batch.clone()));
+    fill_with(client, filling.topic, filling.partitions, same).await
+}
+
+/// Creates a topic and fills it with the batches that `batch` makes for a partition and a round, until it makes no more.
+pub(crate) async fn fill_with(
+    client: &Client,
+    topic: &str,
+    partitions: i32,
+    mut batch: impl FnMut(i32, u32) -> Result<Option<Bytes>>,
+) -> Result<()> {
+    let name: Arc<str> = topic.into();
     let topic = NewTopic {
         name: name.clone(),
-        partitions: Some(filling.partitions),
+        partitions: Some(partitions),
         replication_factor: Some(1),
         configs: Default::default(),
     };
     let mut created = client.create_topics(&[topic], false).await;
     let topic_id = created.remove(&name).context("an answer for the topic")??.id;
-    let leader = leader(client, &name, filling.partitions).await?;
+    let leader = leader(client, &name, partitions).await?;
     let connection = client.connect_to(leader, &Arc::new(ConnectionOptions::default())).await?;
-    let batch = filling.batch()?;
-    let (header, _) = batch.split_first_chunk::<BATCH_HEADER_BYTES>().context("a whole batch")?;
-    let payload = batch.slice(BATCH_HEADER_BYTES..);
-    let partitions = (0..filling.partitions).map(|index| ProducePartition {
-        topic: name.clone(),
-        topic_id,
-        index,
-        header: *header,
-        payload: payload.clone(),
-    });
-    let request = RawProduce {
-        acks: Acks::All,
-        timeout_ms: connection.request_timeout_ms(),
-        transactional_id: None,
-        partitions: partitions.collect(),
-    };
     let mut under_way: VecDeque<Pending<RawProduceAnswer>> = VecDeque::new();
-    for _ in 0..filling.batches_per_partition {
+    for round in 0.. {
+        let mut request = RawProduce {
+            acks: Acks::All,
+            timeout_ms: connection.request_timeout_ms(),
+            transactional_id: None,
+            partitions: Vec::new(),
+        };
+        for index in 0..partitions {
+            let Some(bytes) = batch(index, round)? else { continue };
+            let header = *bytes.first_chunk::<BATCH_HEADER_BYTES>().context("a whole batch")?;
+            let payload = bytes.slice(BATCH_HEADER_BYTES..);
+            let topic = name.clone();
+            request.partitions.push(ProducePartition { topic, topic_id, index, header, payload });
+        }
+        if request.partitions.is_empty() {
+            break;
+        }
         under_way.push_back(connection.start_produce(&request));
         if under_way.len() > IN_FLIGHT
             && let Some(oldest) = under_way.pop_front()

@@ -6,6 +6,7 @@ mod relay;
 mod report;
 mod roles;
 mod usage;
+mod verify;
 mod volume;
 
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   benches relay                        about two minutes
   benches relay --seconds 1 --rounds 1 a first look
-  benches volume --kmirror target/release/kmirror --json";
+  benches volume --kmirror target/release/kmirror --json
+  benches verify --mib 256";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -35,6 +37,8 @@ enum Command {
     Relay(relay::RelayArgs),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
+    /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
+    Verify(verify::VerifyArgs),
     /// Part of a run; ends with its standard input
     #[command(subcommand, hide = true)]
     Role(roles::Role),
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Relay(args) => relay::run(&args),
         Command::Volume(args) => volume::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),
     };
     match result {

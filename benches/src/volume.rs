@@ -103,11 +103,7 @@ impl Outcome {
 /// Measures and prints.
 pub(crate) fn run(args: &VolumeArgs) -> Result<()> {
     let place = Place::here();
-    let program = match &args.kmirror {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("kmirror"),
-    };
-    ensure!(program.is_file(), "{} is no file; see --kmirror", program.display());
+    let program = program(args.kmirror.as_ref())?;
     let large = Filling {
         topic: "large",
         partitions: PARTITIONS,
@@ -182,6 +178,25 @@ fn print([large, tiny]: &[Outcome; 2]) -> String {
     )
 }
 
+/// Two clusters of one broker each, started side by side.
+pub(crate) fn clusters() -> Result<(KafkaCluster, KafkaCluster)> {
+    let cluster = || ClusterBuilder::new(Version::V4_3_1).heap_mb(BROKER_HEAP_MIB).start();
+    let source = thread::spawn(cluster);
+    let target = cluster()?;
+    let source = source.join().map_err(|_| anyhow::anyhow!("starting a cluster panicked"))??;
+    Ok((source, target))
+}
+
+/// The program that is measured: what was named, or the one beside this.
+pub(crate) fn program(named: Option<&PathBuf>) -> Result<PathBuf> {
+    let program = match named {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("kmirror"),
+    };
+    ensure!(program.is_file(), "{} is no file; see --kmirror", program.display());
+    Ok(program)
+}
+
 /// The clusters and the program.
 struct Bench {
     program: PathBuf,
@@ -193,11 +208,7 @@ struct Bench {
 
 impl Bench {
     fn start(program: PathBuf) -> Result<Self> {
-        let cluster = || ClusterBuilder::new(Version::V4_3_1).heap_mb(BROKER_HEAP_MIB).start();
-        let source = thread::spawn(cluster);
-        let target = cluster()?;
-        let source =
-            source.join().map_err(|_| anyhow::anyhow!("starting a cluster panicked"))??;
+        let (source, target) = clusters()?;
         Ok(Self {
             program,
             source,
