@@ -2,7 +2,7 @@
 //!
 //! Between two breakpoints source and target offsets grow side by side, so an index is a list of breakpoints: places
 //! where one side has a hole (transaction markers, compaction, records of others). It is kept as [`segment`]s of a byte
-//! or a few in one row, with a directory of every 64th. Memory is bounded: when the bound is reached, older
+//! or a few in one row, with a directory of every 32nd. Memory is bounded: when the bound is reached, older
 //! segments are merged into coarser ones, and what lies in those is answered conservatively and marked as such.
 
 mod encoding;
@@ -19,7 +19,7 @@ pub const DEFAULT_MAX_BYTES: usize = 256 << 10;
 const MAX_OFFSET: i64 = 1 << 60;
 
 /// Segments for each entry of the directory.
-const BLOCK_SEGMENTS: usize = 64;
+const BLOCK_SEGMENTS: usize = 32;
 
 /// What fraction of its age a part may be wide when memory runs short: the finest that frees enough is taken.
 const PRECISIONS: [i64; 6] = [1024, 256, 64, 16, 4, 1];
@@ -59,7 +59,7 @@ pub struct OffsetIndex {
     max_bytes: usize,
     /// Closed segments, one behind the other.
     bytes: Vec<u8>,
-    /// Every 64th of them.
+    /// Every 32nd of them.
     blocks: Vec<Block>,
     closed: usize,
     /// What grows; none while the index is empty.

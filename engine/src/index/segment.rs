@@ -20,14 +20,15 @@ pub(super) struct Segment {
 pub(super) const MAX_SEGMENT_BYTES: usize = 30;
 
 /// How a segment goes on behind its first varint, in that varint's lowest bits. Transaction markers are what breaks
-/// most runs, so that one offset missing on one side costs no byte.
+/// most runs, so that one offset missing on a side costs no byte.
 const KIND_BITS: u32 = 3;
 const SOURCE_HOLE_OF_ONE: u64 = 0;
 const TARGET_HOLE_OF_ONE: u64 = 1;
-const SOURCE_HOLE: u64 = 2;
-const HOLES: u64 = 3;
-const THINNED_SOURCE_HOLE: u64 = 4;
-const THINNED_HOLES: u64 = 5;
+const BOTH_HOLES_OF_ONE: u64 = 2;
+const SOURCE_HOLE: u64 = 3;
+const HOLES: u64 = 4;
+const THINNED_SOURCE_HOLE: u64 = 5;
+const THINNED_HOLES: u64 = 6;
 
 impl Segment {
     /// Writes the segment; its numbers are at most [`super::MAX_OFFSET`].
@@ -35,6 +36,7 @@ impl Segment {
         let kind = match (self.is_thinned, self.source_hole, self.target_hole) {
             (false, 1, 0) => SOURCE_HOLE_OF_ONE,
             (false, 0, 1) => TARGET_HOLE_OF_ONE,
+            (false, 1, 1) => BOTH_HOLES_OF_ONE,
             (false, _, 0) => SOURCE_HOLE,
             (false, ..) => HOLES,
             (true, _, 0) => THINNED_SOURCE_HOLE,
@@ -57,6 +59,7 @@ impl Segment {
         let (source_hole, target_hole, is_thinned) = match first & ((1 << KIND_BITS) - 1) {
             SOURCE_HOLE_OF_ONE => (1, 0, false),
             TARGET_HOLE_OF_ONE => (0, 1, false),
+            BOTH_HOLES_OF_ONE => (1, 1, false),
             SOURCE_HOLE => (take_i64(bytes)?, 0, false),
             HOLES => (take_i64(bytes)?, take_i64(bytes)?, false),
             THINNED_SOURCE_HOLE => (take_i64(bytes)?, 0, true),
