@@ -239,6 +239,7 @@ fn properties(source: &Child, target: &Child, more: &[String]) -> String {
          source->target.enabled = true\n\
          source->target.topics = bench\n\
          replication.factor = 1\n\
+         offset-syncs.topic.replication.factor = 1\n\
          offset.storage.replication.factor = 1\n\
          {}\n",
         source.greeting,

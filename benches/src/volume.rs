@@ -258,6 +258,7 @@ impl Bench {
              source->target.enabled = true\n\
              source->target.topics = {topic}\n\
              replication.factor = 1\n\
+             offset-syncs.topic.replication.factor = 1\n\
              offset.storage.replication.factor = 1\n\
              listeners =\n",
             self.source.bootstrap(),

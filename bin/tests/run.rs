@@ -28,7 +28,7 @@ impl Running {
         let text = format!(
             "clusters = A, B\nA.bootstrap.servers = {source}\nB.bootstrap.servers = {target}\nA->B.enabled = true\n\
              replication.factor = 1\nheartbeats.topic.replication.factor = 1\n\
-             checkpoints.topic.replication.factor = 1\nB.offset.storage.replication.factor = 1\nrefresh.topics.interval.seconds = 1\n"
+             checkpoints.topic.replication.factor = 1\noffset-syncs.topic.replication.factor = 1\nB.offset.storage.replication.factor = 1\nrefresh.topics.interval.seconds = 1\n"
         );
         std::fs::write(&file, text).expect("file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_kmirror"))

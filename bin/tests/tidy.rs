@@ -24,6 +24,7 @@ const SHELLS: &[&str] = &[
     "bin/",
     "engine/src/positions/store.rs",
     "engine/src/runtime/",
+    "engine/src/syncs/store.rs",
     "fuzz/",
     "protocol-client/embedded-broker/src/cluster.rs",
     "protocol-client/embedded-broker/src/listen.rs",

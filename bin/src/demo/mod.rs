@@ -110,6 +110,7 @@ fn config(source: &str, target: &str) -> String {
          replication.factor = 1\n\
          heartbeats.topic.replication.factor = 1\n\
          checkpoints.topic.replication.factor = 1\n\
+         offset-syncs.topic.replication.factor = 1\n\
          target.offset.storage.replication.factor = 1\n"
     )
 }

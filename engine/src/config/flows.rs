@@ -11,7 +11,7 @@ use super::model::{
     Origin, PositionsConfig, ProducerConfig, StartFrom,
 };
 use super::reader::Reader;
-use super::values;
+use super::{syncs, values};
 use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy};
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter, PatternList};
 use crate::policy::internal_topics;
@@ -121,6 +121,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
     let target_brokers = r.text(&worker, CLUSTER, "bootstrap.servers");
     let connector_name = r.text(&connector, FLOW, "name");
     let naming = naming(r, &connector, source, target);
+    let offset_syncs = syncs::offset_syncs(r, &connector, &naming)?;
     let include = r.text(&connector, FLOW, "topics");
     let exclude = r.text(&connector, FLOW, "topics.exclude");
     let topics = NameFilter::new(patterns(&include)?, patterns(&exclude)?);
@@ -152,6 +153,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
             "group.id",
             Some(&internal_topics::worker_group(source)),
         ),
+        offset_syncs,
         groups: groups::groups(r, &connector)?,
         consumer: consumer_config(r, &consumer)?,
         producer: producer_config(r, &producer),

@@ -15,13 +15,15 @@ pub mod properties;
 mod providers;
 mod reader;
 mod resolve;
+mod syncs;
 pub mod values;
 
 pub use finding::{Finding, Severity};
 pub use model::{
     CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
-    EffectiveSetting, FlowConfig, GroupsConfig, HeartbeatsConfig, IsolationLevel, Origin,
-    PositionsConfig, ProcessConfig, ProducerConfig, Replication, StartFrom,
+    EffectiveSetting, FlowConfig, GroupsConfig, HeartbeatsConfig, IsolationLevel,
+    OffsetSyncsConfig, Origin, PositionsConfig, ProcessConfig, ProducerConfig, Replication,
+    StartFrom,
 };
 pub use providers::{NoSurroundings, Surroundings};
 pub use resolve::{Input, Resolution, resolve};

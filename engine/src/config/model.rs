@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::values::BrokerAddress;
 use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy};
+use crate::model::Side;
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter};
 use crate::policy::naming::Naming;
 
@@ -60,6 +61,8 @@ pub struct FlowConfig {
     pub positions: PositionsConfig,
     /// The group of the Connect workers that replicated here until now; a group of the target.
     pub worker_group: String,
+    /// Where it is kept which offset is which; none if it is not.
+    pub offset_syncs: Option<OffsetSyncsConfig>,
     /// How consumer groups are followed; none if they are not.
     pub groups: Option<GroupsConfig>,
     /// How the source is read.
@@ -117,6 +120,21 @@ pub struct PositionsConfig {
     pub topic_configs: BTreeMap<String, String>,
     /// How often positions are stored.
     pub flush_interval: Duration,
+}
+
+/// Where and how often it is kept which offset is which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetSyncsConfig {
+    /// The topic.
+    pub topic: String,
+    /// The cluster that it is on.
+    pub location: Side,
+    /// Its replication factor if it has to be created; -1 leaves it to the broker.
+    pub replication_factor: i16,
+    /// Its other configs if it has to be created; `cleanup.policy` is always `compact`.
+    pub topic_configs: BTreeMap<String, String>,
+    /// So many more records make a partition write soon.
+    pub lag_max: u32,
 }
 
 /// How the consumer groups of the source are followed.

@@ -1,8 +1,22 @@
 //! Offset syncs: the same record's offset on both sides
-//! (`org.apache.kafka.connect.mirror.OffsetSync`).
+//! (`org.apache.kafka.connect.mirror.OffsetSync`), and the index that kmirror keeps behind it.
+//!
+//! Java reads 16 bytes of a value and leaves the rest alone. There stand a version (one byte, 1), the id of the topic at
+//! the source (16 bytes, nil where there are none), and the index as [`OffsetIndex::encode`] writes it.
+
+use uuid::Uuid;
 
 use super::RecordError;
 use super::fields::{Fields, put_string};
+use crate::index::{IndexError, OffsetIndex};
+
+/// What Java reads of a value, in bytes.
+const PLAIN_BYTES: usize = 16;
+
+const EXTENSION_VERSION: u8 = 1;
+
+/// What stands in a value before the index, in bytes.
+const BEFORE_INDEX_BYTES: usize = PLAIN_BYTES + 1 + 16;
 
 /// One record of an offset-syncs topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +43,37 @@ impl OffsetSync {
     /// The record's value: 16 bytes.
     pub fn encode_value(&self) -> Vec<u8> {
         [self.upstream_offset.to_be_bytes(), self.downstream_offset.to_be_bytes()].concat()
+    }
+
+    /// As [`Self::encode_value`], with the index behind it, thinned if the value would take more than about `max_bytes`.
+    pub fn encode_with_index(&self, id: Uuid, index: &OffsetIndex, max_bytes: usize) -> Vec<u8> {
+        let mut value = self.encode_value();
+        value.push(EXTENSION_VERSION);
+        value.extend_from_slice(id.as_bytes());
+        value.extend(index.encode(max_bytes.saturating_sub(BEFORE_INDEX_BYTES)));
+        value
+    }
+
+    /// The index behind the value that [`Self::decode`] reads, and the id of the source's topic; none if the value ends
+    /// there, as MirrorMaker 2's do.
+    ///
+    /// # Errors
+    /// Something else stands there: bytes of a newer version, or of somebody else.
+    pub fn decode_index(&self, value: &[u8]) -> Result<Option<(Uuid, OffsetIndex)>, IndexError> {
+        let Some((version, rest)) = value.get(PLAIN_BYTES..).and_then(<[u8]>::split_first) else {
+            return Ok(None);
+        };
+        if *version != EXTENSION_VERSION {
+            return Err(IndexError::UnknownVersion(*version));
+        }
+        let (id, index) = rest.split_first_chunk().ok_or(IndexError::Damaged)?;
+        let index = OffsetIndex::decode(index)?;
+        match index.last_pair() {
+            Some(last) if last == (self.upstream_offset, self.downstream_offset) => {
+                Ok(Some((Uuid::from_bytes(*id), index)))
+            }
+            _ => Err(IndexError::Damaged),
+        }
     }
 
     /// Reads a record. Like Java, bytes behind the known fields are left alone.
@@ -62,6 +107,31 @@ mod tests {
         assert_eq!(sync.encode_value(), value);
         assert_eq!(OffsetSync::decode(key, value), Ok(sync.clone()));
         assert_eq!(OffsetSync::decode(key, &[&value[..], b"more"].concat()), Ok(sync));
+    }
+
+    #[test]
+    fn an_index_stands_behind_what_java_reads() {
+        let mut index = OffsetIndex::default();
+        index.begin(0, 0);
+        index.append(0, 0, 4);
+        index.append(5, 4, 4);
+        let (upstream_offset, downstream_offset) = index.last_pair().unwrap();
+        let sync =
+            OffsetSync { topic: "t".to_owned(), partition: 0, upstream_offset, downstream_offset };
+        let id = Uuid::from_u128(7);
+        let mut value = sync.encode_with_index(id, &index, 1000);
+        assert_eq!(value[..16], sync.encode_value());
+        assert_eq!(OffsetSync::decode(&sync.encode_key().unwrap(), &value).as_ref(), Ok(&sync));
+        let (found, restored) = sync.decode_index(&value).unwrap().unwrap();
+        assert_eq!((found, restored.encode(1000)), (id, index.encode(1000)));
+        assert!(sync.decode_index(&value[..16]).unwrap().is_none());
+        let other = OffsetSync { upstream_offset: 3, ..sync.clone() };
+        assert_eq!(other.decode_index(&value).err(), Some(IndexError::Damaged));
+        for end in 17..value.len() {
+            assert_eq!(sync.decode_index(&value[..end]).err(), Some(IndexError::Damaged));
+        }
+        value[16] = 9;
+        assert_eq!(sync.decode_index(&value).err(), Some(IndexError::UnknownVersion(9)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use protocol_client::wire::fetch::Isolation;
 use super::clusters::FlowClients;
 use crate::config::StartFrom;
 use crate::flow::event::{PartitionSpec, Start};
+use crate::index::OffsetIndex;
 use crate::model::{Pair, TopicPartition};
 use crate::positions::ledger::Position;
 
@@ -21,6 +22,21 @@ pub(super) struct Anew {
     pub(super) spec: PartitionSpec,
     /// From which end of the source's log on.
     pub(super) from: StartFrom,
+}
+
+/// How many offsets of the source are compared again so that the index has no gap, at most.
+const MAX_AGAIN: i64 = 4_000_000;
+
+/// Where a partition starts that has an index: where the index ends, so that it gets to know what was copied since.
+pub(super) fn with_index(start: Start, index: &OffsetIndex) -> Start {
+    match (start, index.end()) {
+        (Start::Pair(pair), Some((source_next, target_next)))
+            if pair.source_next - source_next <= MAX_AGAIN =>
+        {
+            Start::Pair(Pair { source_next, target_next, ..pair })
+        }
+        (start, _) => start,
+    }
 }
 
 /// What became of partitions that begin anew.

@@ -22,6 +22,7 @@ use super::placement::{Placement, Seen};
 use super::producers::{self, FlowProducer};
 use super::shard_task::{self, Command, News, ShardSetup};
 use super::supervisor::progress;
+use super::syncs_task::{Syncs, SyncsSetup};
 use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
@@ -116,6 +117,23 @@ impl FlowSetup {
         here.source.alias == there.target.alias && here.target.alias == there.source.alias
     }
 
+    /// What its offset syncs are kept with, if they are.
+    fn syncs(&self) -> Option<SyncsSetup> {
+        let syncs = self.config.offset_syncs.clone()?;
+        let (cluster, client) = match syncs.location {
+            Side::Source => (&self.config.source, &self.clients.source),
+            Side::Target => (&self.config.target, &self.clients.target),
+        };
+        Some(SyncsSetup {
+            flow: self.name.clone(),
+            config: syncs,
+            alias: cluster.alias.clone(),
+            client: client.clone(),
+            clock: self.clock,
+            shards: self.shards.clone(),
+        })
+    }
+
     /// What its consumer groups are followed with, if they are; `back` are the indexes of the flow from its target to
     /// its source.
     pub(super) fn groups(&self, back: Option<Indexes>) -> Option<GroupsSetup> {
@@ -142,6 +160,7 @@ pub(super) async fn run(
     let mut flow = Flow {
         setup,
         store: None,
+        syncs: Syncs::default(),
         placement: Placement::default(),
         created: BTreeSet::new(),
         anew: Vec::new(),
@@ -170,6 +189,7 @@ enum Work {
 struct Flow {
     setup: FlowSetup,
     store: Option<PositionStore>,
+    syncs: Syncs,
     placement: Placement,
     /// Topics that were created at the target and are not placed yet.
     created: BTreeSet<Arc<str>>,
@@ -187,6 +207,9 @@ impl Flow {
         self.reach().await?;
         self.ensure_alone().await?;
         self.open_positions().await?;
+        if let Some(setup) = self.setup.syncs() {
+            self.syncs = Syncs::open(setup).await;
+        }
         self.start_producers().await?;
         self.discover_until_done().await?;
         let config = &self.setup.config;
@@ -450,7 +473,8 @@ impl Flow {
             };
             match situation.beginning() {
                 Beginning::Stored(start) => {
-                    spec.start = start;
+                    spec.index = self.syncs.take(&topic.source, index, topic.ids.source);
+                    spec.start = begin::with_index(start, &spec.index);
                     ready.push(spec);
                 }
                 Beginning::Refused(failure) => {
@@ -580,6 +604,8 @@ impl Flow {
         let all_arrived = timeout(patience, drained).await.is_ok();
         let progress = progress(&self.setup.shards).await;
         let stored = self.store_positions(&progress).await;
+        // What is not written is found again by comparing the logs.
+        let _ = timeout(patience / 4, self.syncs.finish()).await;
         let flow = &*self.setup.name;
         if let Err(error) = &stored {
             error!(flow, "positions could not be stored: {error}");
@@ -639,7 +665,7 @@ fn tell_end(flow: &str, progress: &[Progress], all_arrived: bool) {
 }
 
 /// Whether trying again helps.
-trait Retryable: std::fmt::Display {
+pub(super) trait Retryable: std::fmt::Display {
     fn is_retryable(&self) -> bool;
 }
 
@@ -656,7 +682,7 @@ impl Retryable for StoreError {
 }
 
 /// Tries until it works; tells each trouble once, and its end.
-async fn until_works<T, E: Retryable>(
+pub(super) async fn until_works<T, E: Retryable>(
     flow: &str,
     alias: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,

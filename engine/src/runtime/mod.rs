@@ -14,6 +14,7 @@ mod placement;
 mod producers;
 mod shard_task;
 mod supervisor;
+mod syncs_task;
 mod takeover;
 mod tell;
 mod threads;

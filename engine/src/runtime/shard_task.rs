@@ -34,7 +34,6 @@ pub(super) type Named = (Arc<str>, i32);
 
 /// What the flow asks of a shard.
 #[derive(Debug)]
-#[expect(dead_code, reason = "checkpoints and offset syncs are written next")]
 pub(super) enum Command {
     /// Replicate these too.
     Add(Vec<PartitionSpec>),

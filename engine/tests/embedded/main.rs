@@ -5,4 +5,5 @@ mod faults;
 mod fencing;
 mod groups;
 mod setup;
+mod syncs;
 mod topics;

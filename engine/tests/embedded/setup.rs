@@ -52,6 +52,7 @@ impl Clusters {
              replication.factor = 1\n\
              heartbeats.topic.replication.factor = 1\n\
              checkpoints.topic.replication.factor = 1\n\
+             offset-syncs.topic.replication.factor = 1\n\
              refresh.topics.interval.seconds = 1\n\
              target.offset.storage.replication.factor = 1\n\
              target.offset.flush.interval.ms = 200\n\

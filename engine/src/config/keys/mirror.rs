@@ -7,7 +7,6 @@ const FLOW_ONLY: Places = Places::FLOW;
 const FLOW: Places = Places::FILE.and(Places::FLOW);
 
 const NO_ACLS: &str = "ACLs are not mirrored yet";
-const NO_SYNCS: &str = "no offset-syncs are written yet";
 const CONFIGS_ONCE: &str =
     "configs are copied when a topic is created, later changes on the source are not followed yet";
 const NO_TASKS: &str = "there are no tasks: all partitions of a flow are replicated in parallel";
@@ -215,6 +214,41 @@ pub(super) const KEYS: &[Key] = &[
         "3",
         "The replication factor of the heartbeats topic, if it has to be created; -1 leaves it to the broker",
     ),
+    Key::honored(
+        "emit.offset-syncs.enabled",
+        FLOW,
+        Kind::Bool,
+        "true",
+        "Whether it is kept in the offset-syncs topic which offset is which, for other programs and for the next start",
+    ),
+    Key::honored(
+        "offset.lag.max",
+        FLOW,
+        COUNT,
+        "100",
+        "A partition with so many new records writes its offset sync within a second, one with fewer within five seconds",
+    ),
+    Key::honored(
+        "offset-syncs.topic.location",
+        FLOW,
+        Kind::Choice(&["source", "target"]),
+        "source",
+        "The cluster that the offset-syncs topic is on",
+    ),
+    Key::honored(
+        "offset-syncs.topic.replication.factor",
+        FLOW,
+        REPLICATION,
+        "3",
+        "The replication factor of the offset-syncs topic, if it has to be created; -1 leaves it to the broker",
+    ),
+    Key::honored(
+        "offset-syncs.topic.*",
+        FLOW,
+        Kind::Text,
+        "",
+        "Other configs of the offset-syncs topic, if it has to be created",
+    ),
     // Understood, not acted upon.
     Key::ignored("sync.topic.configs.enabled", FLOW, Kind::Bool, CONFIGS_ONCE).agreeing(&["false"]),
     Key::ignored("sync.topic.configs.interval.seconds", FLOW, Kind::Text, CONFIGS_ONCE),
@@ -226,16 +260,6 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::ignored("sync.topic.acls.enabled", FLOW, Kind::Bool, NO_ACLS).agreeing(&["false"]),
     Key::ignored("sync.topic.acls.interval.seconds", FLOW, Kind::Text, NO_ACLS),
-    Key::ignored("emit.offset-syncs.enabled", FLOW, Kind::Bool, NO_SYNCS).agreeing(&["false"]),
-    Key::ignored("offset.lag.max", FLOW, COUNT, NO_SYNCS),
-    Key::ignored(
-        "offset-syncs.topic.location",
-        FLOW,
-        Kind::Choice(&["source", "target"]),
-        NO_SYNCS,
-    ),
-    Key::ignored("offset-syncs.topic.*", FLOW, Kind::Text, NO_SYNCS),
-    Key::ignored("offset-syncs.topic.replication.factor", FLOW, REPLICATION, NO_SYNCS),
     Key::ignored("tasks.max", FLOW, POSITIVE, NO_TASKS),
     Key::ignored("tasks.max.enforce", FLOW, Kind::Bool, NO_TASKS),
     Key::ignored("task.assigned.partitions", FLOW, Kind::Text, NO_TASKS),
