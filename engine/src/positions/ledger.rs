@@ -123,6 +123,13 @@ impl Ledger {
         self.row(topic, index).stored()
     }
 
+    /// So many partitions of a topic are known: one more than the largest number.
+    pub fn partitions(&self, topic: &str) -> i32 {
+        let rows = self.stored.get(topic).into_iter().flatten();
+        let known = rows.filter(|(_, row)| row.stored() != Stored::Nothing);
+        known.max_by_key(|(index, _)| **index).map_or(0, |(index, _)| index + 1)
+    }
+
     /// The last producer of this transactional id that ended in good order.
     pub fn ended(&self, transactional_id: &str) -> Option<EndedProducer> {
         self.ended.get(transactional_id).copied()

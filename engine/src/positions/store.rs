@@ -89,6 +89,11 @@ impl PositionStore {
         self.ledger.stored(topic, index)
     }
 
+    /// So many partitions of a topic are known: one more than the largest number.
+    pub fn partitions(&self, topic: &str) -> i32 {
+        self.ledger.partitions(topic)
+    }
+
     /// The last producer of this transactional id that ended in good order.
     pub fn ended(&self, transactional_id: &str) -> Option<EndedProducer> {
         self.ledger.ended(transactional_id)

@@ -458,6 +458,10 @@ impl Flow {
                 0
             }
         };
+        let stored = self.store.as_ref().map_or(0, |store| store.partitions(&topic.source));
+        if from == 0 && stored > topic.partitions {
+            tell::shrunk(&self.setup.name, &topic.source, stored, topic.partitions);
+        }
         let mut told = false;
         for index in from..topic.partitions {
             let mut spec = topic.spec(index);

@@ -128,6 +128,11 @@ pub(super) fn report(flow: &str, report: &Report) {
     }
 }
 
+/// A topic that was made anew has fewer partitions than the one before.
+pub(super) fn shrunk(flow: &str, topic: &str, before: i32, now: i32) {
+    error!(flow, %topic, "the topic has {now} partitions now, and {before} of the one before were copied: what partitions {now} to {} held behind their positions is lost; what they have at the target stays", before - 1);
+}
+
 /// A partition begins anew that was copied before; what is the same for all partitions of a topic is `told` once.
 pub(super) fn surprise(flow: &str, spec: &PartitionSpec, surprise: Surprise, told: &mut bool) {
     let (source, target) = (&spec.source, &spec.target);
