@@ -67,16 +67,13 @@ fn positions_lead_to_the_very_next_record() -> Result<()> {
     mirror.restart()?;
     let more = Load { records: 100, seed: 77, ..Load::of("seats-txn") };
     clusters.peer.produce(&source, &more)?.assert_complete();
-    let ends: Positions = clusters
-        .peer
-        .end_offsets(&source, "seats-txn")?
-        .into_iter()
-        .map(|(partition, end)| (("seats-txn".to_owned(), partition), end))
-        .collect();
-    let at_the_end = BTreeMap::from([("seats-at-the-end".to_owned(), ends)]);
-    clusters.peer.commit(&source, &at_the_end)?;
-    let later = truths(&clusters, &["seats-txn"], &at_the_end)?;
-    assert_exact(&clusters, "seats", &at_the_end, &later)?;
+    // Groups at positions from before the restart, and at the end.
+    let fresh = |(group, positions)| (format!("{group}-later"), positions);
+    let later: BTreeMap<String, Positions> =
+        spread(&clusters, "seats-txn")?.into_iter().map(fresh).collect();
+    clusters.peer.commit(&source, &later)?;
+    let later_truth = truths(&clusters, &["seats-txn"], &later)?;
+    assert_exact(&clusters, "seats", &later, &later_truth)?;
     // Nothing of what was exact before has moved.
     assert_exact(&clusters, "seats", &wanted, &truth)?;
     mirror.terminate()
