@@ -8,6 +8,7 @@ pub(crate) mod file;
 mod moment;
 pub(crate) mod output;
 mod run;
+mod translate;
 mod verify;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ Examples:
   kmirror demo                                see it work, without any Kafka at hand
   kmirror check mm2.properties                what the file comes to, and what is wrong with it
   kmirror check mm2.properties --clusters B   the same for the flows into B
+  kmirror translate mm2.properties --group G  where a consumer group goes on at the target
   kmirror verify mm2.properties               compare source and target record by record
 
 Exit codes: 0 done; 1 a check found something; 2 usage; 3 configuration or start failure;
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Demo(demo::DemoArgs),
     Run(run::RunArgs),
+    Translate(translate::TranslateArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -76,6 +79,7 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Demo(args) => demo::run(&args),
             Self::Run(args) => run::run(&args),
+            Self::Translate(args) => translate::run(&args),
             Self::Verify(args) => verify::run(&args),
         }
     }

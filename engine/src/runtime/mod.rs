@@ -19,7 +19,9 @@ mod takeover;
 mod tell;
 mod threads;
 mod topics;
+mod translate;
 mod verify;
 
 pub use supervisor::{Engine, FlowProgress};
+pub use translate::{Translated, translate_group};
 pub use verify::verify;
