@@ -303,11 +303,16 @@ impl Comparison {
     }
 
     async fn whole(&mut self, verdict: &mut PartitionVerdict) -> Result<(), ClientError> {
-        let Span { mut source_start, start, end, .. } = self.span;
+        let Span { mut source_start, mut start, end, source, target } = self.span;
         let mut is_near = self.begins_late;
         if matches!(self.scope, Scope::Since(_)) && !self.keeps_times {
             // The target's times are later than the source's: the first record stands somewhere before.
-            (source_start, is_near) = (self.span.source.0, true);
+            (source_start, is_near) = (source.0, true);
+        } else if start < target.0 && self.keeps_times {
+            // The head of the copy is gone; what stood there at the source need not be gone through.
+            if let Some((from, true)) = self.near(target.0).await? {
+                (source_start, start, is_near) = (from, target.0, true);
+            }
         }
         let lag = self.pair(verdict, (source_start, start, end), is_near, u64::MAX).await?;
         verdict.lag = Some(lag);
@@ -320,20 +325,24 @@ impl Comparison {
         from: i64,
         to: i64,
     ) -> Result<(), ClientError> {
-        let chunk = self.target.chunk(from).await?;
+        let Some((source, _)) = self.near(from).await? else { return Ok(()) };
+        self.pair(verdict, (source, from, to), true, NEAR_RECORDS).await.map(|_| ())
+    }
+
+    /// The first source offset whose record is not older than what stands at `target`, and whether it is just as old:
+    /// the original stands there or behind. `None` if nothing stands there.
+    async fn near(&mut self, target: i64) -> Result<Option<(i64, bool)>, ClientError> {
+        let chunk = self.target.chunk(target).await?;
         let first = chunk.entries.iter().find(|entry| !entry.is_control());
         let Some(time) = first.and_then(|entry| Some(entry.header()?.base_timestamp())) else {
-            return Ok(());
+            return Ok(None);
         };
         let (at, spec) = (self.source.partition.clone(), OffsetSpec::Timestamp(time));
-        let mut listed =
-            self.client.list_offsets_of([at.clone()], spec, self.source.limits.isolation).await;
-        let listed = match listed.remove(&at) {
-            Some(listed) => listed?.offset,
-            None => -1,
-        };
-        let source_start = if listed < 0 { self.span.source.1 } else { listed };
-        self.pair(verdict, (source_start, from, to), true, NEAR_RECORDS).await.map(|_| ())
+        let isolation = self.source.limits.isolation;
+        let mut listed = self.client.list_offsets_of([at.clone()], spec, isolation).await;
+        let listed = listed.remove(&at).transpose()?.filter(|listed| listed.offset >= 0);
+        let found = listed.map(|listed| (listed.offset, listed.timestamp_ms == time));
+        Ok(Some(found.unwrap_or((self.span.source.1, false))))
     }
 
     /// Pairs both logs; answers how many source offsets lie behind the copy.
