@@ -23,6 +23,7 @@ const HELPERS: &[(&str, &str)] = &[
     ("Peer.java", include_str!("../java/lab/Peer.java")),
     ("Produce.java", include_str!("../java/lab/Produce.java")),
     ("Side.java", include_str!("../java/lab/Side.java")),
+    ("Syncs.java", include_str!("../java/lab/Syncs.java")),
     ("Topics.java", include_str!("../java/lab/Topics.java")),
 ];
 

@@ -144,7 +144,26 @@ impl Peer {
         let fields = [("alias", alias), ("pattern", groups)];
         parse(&self.call_with("translated", bootstrap, &fields)?)
     }
+
+    /// The last sync of each partition in an offset-syncs topic, as MirrorMaker 2's own class reads it: upstream and
+    /// downstream offset of one record.
+    ///
+    /// # Errors
+    /// The topic cannot be read, or the class finds something else in it.
+    pub fn offset_syncs(&self, bootstrap: &str, topic: &str) -> Result<OffsetSyncs> {
+        let syncs = self.call_with("offset-syncs", bootstrap, &[("topic", topic)])?;
+        let one = |(place, offsets): (&String, &String)| -> Result<_> {
+            let (topic, partition) = place.rsplit_once(':').context("topic:partition")?;
+            let (upstream, downstream) = offsets.split_once(':').context("up:down")?;
+            let place = (topic.to_owned(), partition.parse()?);
+            Ok((place, (upstream.parse()?, downstream.parse()?)))
+        };
+        syncs.iter().map(one).collect()
+    }
 }
+
+/// Upstream and downstream offset of the last synced record, by topic and partition of the source.
+pub type OffsetSyncs = BTreeMap<(String, u32), (u64, u64)>;
 
 fn parse(fields: &Fields) -> Result<BTreeMap<String, Positions>> {
     let one = |written: &str| -> Result<((String, u32), u64)> {

@@ -20,7 +20,7 @@ mod settings;
 
 pub use cluster::{ClusterBuilder, KafkaCluster};
 pub use distribution::{Distribution, Version, available, available_with};
-pub use judge::{Mirrored, Positions};
+pub use judge::{Mirrored, OffsetSyncs, Positions};
 pub use load::{Comparison, Isolation, Load, Produced, Shape};
 pub use mirror_maker::start_mirror_maker;
 pub use peer::{Peer, Pending};

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::support::{Clusters, Mirror};
 
 const MM2_HEAP_MB: u32 = 320;
-const MM2_STOP: Duration = Duration::from_secs(30);
+pub(crate) const MM2_STOP: Duration = Duration::from_secs(30);
 
 #[test]
 fn positions_are_handed_over_in_both_directions() -> Result<()> {
@@ -51,7 +51,7 @@ fn produce(clusters: &Clusters, seed: u64) -> Result<()> {
     Ok(())
 }
 
-fn mirror_maker(clusters: &Clusters, file: &str) -> Result<(JavaProcess, TempDir)> {
+pub(crate) fn mirror_maker(clusters: &Clusters, file: &str) -> Result<(JavaProcess, TempDir)> {
     let dir = tempfile::tempdir()?;
     // MirrorMaker 2 does not read an empty list of listeners as none.
     let file = file.replace("listeners =\n", "");

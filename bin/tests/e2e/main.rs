@@ -8,5 +8,6 @@ mod groups;
 mod handover;
 mod start;
 mod support;
+mod syncs;
 mod versions;
 mod volume;

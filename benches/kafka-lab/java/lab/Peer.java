@@ -77,6 +77,8 @@ public final class Peer {
             case "committed":
             case "translated":
                 return Groups.run(command);
+            case "offset-syncs":
+                return Syncs.run(command);
             default:
                 return Topics.run(command);
         }
