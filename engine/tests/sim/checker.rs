@@ -1,24 +1,30 @@
 //! What must hold at the end of every run, when everything has come to rest.
 
-use engine::flow::shard::PartitionState;
+use crate::world::{SOURCE_TOPIC, World};
 
-use crate::world::World;
-
-pub(crate) fn check(world: &World) -> Result<(), String> {
-    let instance = world.survivor().ok_or("no process runs at the end")?;
-    for at in instance.shard.progress() {
+pub(crate) fn check(world: &mut World) -> Result<(), String> {
+    let id = world.survivor().ok_or("no process runs at the end")?;
+    let ends: Vec<_> =
+        (0..).map_while(|index| Some(world.source_log(index)?.end_offset())).collect();
+    let instance = world.instances.get_mut(&id).ok_or("it is gone")?;
+    let progress: Vec<_> = instance.shard.progress().collect();
+    for at in progress {
         let index = at.source.index;
         let truth = &world.truths[index as usize];
-        if at.state == PartitionState::Failed {
-            return Err(format!("partition {index} has stopped"));
+        let of_partition = |why| format!("partition {index}: {why}");
+        if instance.stopped(&at, &world.plan).map_err(of_partition)? {
+            continue;
         }
-        truth.check_complete().map_err(|why| format!("partition {index}: {why}"))?;
-        let end = world.source_log(index).map(|log| log.end_offset());
+        truth.check_complete().map_err(of_partition)?;
+        let end = ends.get(index as usize).copied();
         if at.position != end {
-            return Err(format!(
-                "partition {index}: the position is {:?}, the source ends at {end:?}",
+            return Err(of_partition(format!(
+                "the position is {:?}, the source ends at {end:?}",
                 at.position
-            ));
+            )));
+        }
+        if let Some(offsets) = instance.shard.index_of(&SOURCE_TOPIC.into(), index) {
+            truth.check_index(offsets).map_err(of_partition)?;
         }
     }
     let held_bytes = instance.shard.held_bytes();

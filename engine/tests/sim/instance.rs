@@ -6,26 +6,31 @@ use std::fmt;
 use std::sync::Arc;
 
 use embedded_broker::core::{Call, Outcome, Response};
+use engine::config::StartFrom;
 use engine::flow::event::{
-    Effect, Event, Happening, LogRange, PartitionKey, PartitionSpec, Producer, Start,
+    Effect, Event, Failure, Happening, LogRange, PartitionKey, PartitionSpec, Producer, Report,
+    Start,
 };
-use engine::flow::settings::TargetLimits;
-use engine::flow::shard::{PartitionState, Shard};
+use engine::flow::settings::{DivergencePolicy, GapPolicy, TargetLimits};
+use engine::flow::shard::{PartitionState, Progress, Shard};
 use engine::index::OffsetIndex;
-use engine::model::{Pair, Side, TopicPartition};
-use engine::positions::ledger::{Ledger, Position, Stored};
+use engine::model::{Pair, Side, TopicIds, TopicPartition};
+use engine::positions::beginning::{Beginning, Situation, Surprise};
+use engine::positions::ledger::{Ledger, Position};
 use kafka_protocol::messages::{
     ApiKey, InitProducerIdRequest, MetadataRequest, ProducerId, RequestKind, ResponseKind,
     TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
-use protocol_client::batch::Entry;
+use protocol_client::batch::{AbortedTransaction, Entry};
 use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::Isolation;
 use uuid::Uuid;
 
+use crate::trouble::Plan;
 use crate::world::{Item, NODES, PARTITIONS, Request, SOURCE_TOPIC, TARGET_TOPIC, World};
 
 const FLUSH_MS: i64 = 500;
@@ -49,25 +54,30 @@ pub(crate) struct Instance {
     pub(crate) shard: Shard,
     pub(crate) ticks: BTreeSet<i64>,
     ledger: Ledger,
-    /// Ids of the topic and its copy that the partitions were placed with.
-    placed: (Uuid, Uuid),
-    flushing: bool,
+    producer: Producer,
+    /// Ids of the topics that the partitions were placed with; none before.
+    placed: Option<TopicIds>,
+    /// Something is on its way to the offsets topic.
+    storing: bool,
     /// Where each partition stood last.
     positions: BTreeMap<i32, i64>,
-    producer: Producer,
+    /// Why partitions have stopped.
+    failures: BTreeMap<i32, Failure>,
 }
 
-/// What the offsets topic at the target holds.
+/// What the offsets topic and the topic of offset syncs hold.
 #[derive(Default)]
 pub(crate) struct Journal {
     entries: Vec<Entry>,
+    indexes: BTreeMap<i32, OffsetIndex>,
 }
 
-/// The batches of a flush that are still to arrive, and what is stored when all have.
+/// What is still to be stored, and what follows then.
 #[derive(Debug)]
 pub(crate) struct Landing {
     batches: Vec<Entry>,
     changes: Vec<Position>,
+    ready: Vec<PartitionSpec>,
 }
 
 impl Journal {
@@ -79,7 +89,7 @@ impl Journal {
 }
 
 impl Instance {
-    /// A position never goes back.
+    /// A position never goes back unless that was told.
     pub(crate) fn watch_positions(&mut self) -> Result<(), String> {
         for at in self.shard.progress() {
             let (index, Some(position)) = (at.source.index, at.position) else { continue };
@@ -94,11 +104,37 @@ impl Instance {
         }
         Ok(())
     }
+
+    /// Why a partition has stopped, if it has and may.
+    ///
+    /// # Errors
+    /// No policy wants that.
+    pub(crate) fn stopped(&self, at: &Progress, plan: &Plan) -> Result<bool, String> {
+        if at.state != PartitionState::Failed {
+            return Ok(false);
+        }
+        let failure = self.failures.get(&at.source.index);
+        let wanted = match failure {
+            Some(Failure::Gap { .. } | Failure::SourceTruncated { .. }) => {
+                plan.on_gap == GapPolicy::Fail
+            }
+            Some(Failure::Recreated(Side::Source)) => plan.on_gap == GapPolicy::Fail,
+            Some(Failure::Recreated(Side::Target) | Failure::Diverged(_)) => {
+                plan.on_divergence == DivergencePolicy::Fail
+            }
+            _ => false,
+        };
+        match wanted {
+            true => Ok(true),
+            false => Err(format!("it has stopped: {failure:?}")),
+        }
+    }
 }
 
 impl World {
     /// A process is started; it waits until it gets a producer id.
     pub(crate) fn start(&mut self) {
+        let ledger = self.journal.ledger();
         let Some(Ok(producer)) = self.init_producer(None) else {
             return self.after(100, Item::Start);
         };
@@ -107,75 +143,151 @@ impl World {
         let instance = Instance {
             shard: Shard::new(self.settings.clone(), id.0),
             ticks: BTreeSet::new(),
-            ledger: self.journal.ledger(),
-            placed: self.topic_ids(),
-            flushing: false,
-            positions: BTreeMap::new(),
+            ledger,
             producer,
+            placed: None,
+            storing: false,
+            positions: BTreeMap::new(),
+            failures: BTreeMap::new(),
         };
         self.instances.insert(id, instance);
-        self.after(0, Item::Event(id, Event::Producer(producer)));
-        (0..PARTITIONS).for_each(|index| self.place(id, index));
+        self.feed(id, Event::Producer(producer));
+        self.look_at_topics(id);
         self.after(FLUSH_MS, Item::Flush(id));
-        self.after(LOOK_MS, Item::Look(id));
     }
 
-    pub(crate) fn place(&mut self, id: InstanceId, index: i32) {
+    /// A process looks at the topics: partitions of new ones are placed, those of others removed.
+    pub(crate) fn look_at_topics(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get(&id) else { return };
-        let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
-        let (source, target) =
-            (at(SOURCE_TOPIC, instance.placed.0), at(TARGET_TOPIC, instance.placed.1));
-        let start = match instance.ledger.stored(SOURCE_TOPIC, index) {
-            Stored::Pair(pair) => Start::Pair(pair),
-            Stored::Position(next) => Start::At(next),
-            Stored::SetBack(next) => Start::SetBack(next),
-            Stored::Nothing => {
-                let Some(pair) = self.begin(id, &source, &target) else {
-                    return self.after(100, Item::Place(id, index));
-                };
-                Start::Pair(pair)
+        let (placed, storing) = (instance.placed, instance.storing);
+        if self.granted != Some(instance.producer) {
+            return self.kill(id);
+        }
+        self.after(if storing { 20 } else { LOOK_MS }, Item::Look(id));
+        if storing || self.source.topic(SOURCE_TOPIC).is_none() {
+            return;
+        }
+        let is_created = self.target.topic(TARGET_TOPIC).is_none();
+        if is_created {
+            self.create(Side::Target);
+        }
+        let ids = self.topic_ids();
+        if placed == Some(ids) {
+            return;
+        }
+        let mut known = None;
+        if placed.is_some() {
+            // What the old one reached has to be known, to say what of it is lost.
+            known = Some(self.positions(id));
+            self.remove_all(id);
+            self.renew(id);
+        }
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        instance.placed = Some(ids);
+        if let Some(positions) = known {
+            let changes = instance.ledger.changes(positions);
+            self.store(id, changes, Vec::new());
+            if let Some(instance) = self.instances.get_mut(&id)
+                && instance.storing
+            {
+                // They are placed when that is stored.
+                instance.placed = None;
+                return;
             }
-        };
-        let limits = TargetLimits::default();
-        let spec = PartitionSpec { source, target, start, limits, index: OffsetIndex::default() };
-        self.later(Item::Event(id, Event::Add(Box::new(spec))));
+        }
+        self.place(id, ids, is_created);
     }
 
-    /// Where the logs begin and end, which is stored before anything is copied.
-    fn begin(
-        &mut self,
-        id: InstanceId,
-        source: &TopicPartition,
-        target: &TopicPartition,
-    ) -> Option<Pair> {
-        let from = self.source.partition(SOURCE_TOPIC, source.index)?;
-        let to = self.target.partition(TARGET_TOPIC, source.index)?;
-        from.leader.and(to.leader)?;
-        let pair = Pair {
-            source_next: from.log()?.start_offset(),
-            target_next: to.log()?.high_watermark(),
-            source_id: source.topic_id,
-            target_id: target.topic_id,
-        };
-        let changes =
-            vec![Position { source: source.clone(), next: pair.source_next, pair: Some(pair) }];
-        let instance = self.instances.get_mut(&id)?;
-        let batches = instance.ledger.encode(&changes, OFFSETS_PARTITIONS, self.now_ms);
-        for (_, built) in batches.expect("positions can be encoded") {
-            self.journal.entries.push(Entry::new(built.bytes).expect("a whole batch"));
+    fn remove_all(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        instance.positions.clear();
+        instance.failures.clear();
+        for key in instance.shard.keys_of(&SOURCE_TOPIC.into()) {
+            self.feed(id, Event::Remove(key));
         }
-        instance.ledger.commit(changes);
-        Some(pair)
+    }
+
+    fn place(&mut self, id: InstanceId, ids: TopicIds, is_created: bool) {
+        let (mut anew, mut stored) = (Vec::new(), Vec::new());
+        for index in 0..PARTITIONS {
+            let Some(instance) = self.instances.get(&id) else { return };
+            let at =
+                |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
+            let situation = Situation {
+                stored: instance.ledger.stored(SOURCE_TOPIC, index),
+                ids,
+                is_created,
+                reset: StartFrom::Earliest,
+                on_gap: self.plan.on_gap,
+                on_divergence: self.plan.on_divergence,
+            };
+            let mut spec = PartitionSpec {
+                source: at(SOURCE_TOPIC, ids.source),
+                target: at(TARGET_TOPIC, ids.target),
+                start: Start::Pair(Pair::NOWHERE),
+                limits: TargetLimits::default(),
+                index: self.journal.indexes.get(&index).cloned().unwrap_or_default(),
+            };
+            match situation.beginning() {
+                Beginning::Stored(start) => spec.start = start,
+                Beginning::Refused(failure) => spec.start = Start::Refused(failure),
+                Beginning::Anew { surprise, .. } => {
+                    if let Some(Surprise::SourceRecreated { lost_from }) = surprise {
+                        self.truths[index as usize].reported_end(lost_from);
+                    }
+                    spec.index = OffsetIndex::default();
+                    anew.push(spec);
+                    continue;
+                }
+            }
+            stored.push(spec);
+        }
+        self.mark(id, stored);
+        self.begin(id, anew);
+    }
+
+    /// Partitions that begin anew may begin when it is stored where. Those whose leaders do not answer are asked again.
+    pub(crate) fn begin(&mut self, id: InstanceId, anew: Vec<PartitionSpec>) {
+        let mut changes = Vec::new();
+        let (mut ready, mut waiting) = (Vec::new(), Vec::new());
+        if self.instances.get(&id).is_none_or(|one| one.placed != Some(self.topic_ids())) {
+            return;
+        }
+        for mut spec in anew {
+            let index = spec.source.index;
+            let (from, to) = (self.leader(Side::Source, index), self.leader(Side::Target, index));
+            let (source, target) = (self.source_log(index), self.target_log(index));
+            let (Some(_), Some(source), Some(target)) = (from.and(to), source, target) else {
+                waiting.push(spec);
+                continue;
+            };
+            let pair = Pair {
+                source_next: source.start_offset(),
+                target_next: target.high_watermark(),
+                source_id: spec.source.topic_id,
+                target_id: spec.target.topic_id,
+            };
+            let next = pair.source_next;
+            changes.push(Position { source: spec.source.clone(), next, pair: Some(pair) });
+            spec.start = Start::Pair(pair);
+            ready.push(spec);
+        }
+        if !changes.is_empty() {
+            self.store(id, changes, ready);
+        }
+        if !waiting.is_empty() {
+            self.after(100, Item::Begin(id, waiting));
+        }
     }
 
     /// Ids as metadata gives them.
-    fn topic_ids(&self) -> (Uuid, Uuid) {
+    fn topic_ids(&self) -> TopicIds {
         if !self.versions.have_ids() {
-            return (Uuid::nil(), Uuid::nil());
+            return TopicIds { source: Uuid::nil(), target: Uuid::nil() };
         }
         let source = self.source.topic(SOURCE_TOPIC).map_or(Uuid::nil(), |topic| topic.id);
         let target = self.target.topic(TARGET_TOPIC).map_or(Uuid::nil(), |topic| topic.id);
-        (source, target)
+        TopicIds { source, target }
     }
 
     /// A producer id under the transactional id, which fences the process before; or the next epoch of `current`, unless
@@ -188,7 +300,7 @@ impl World {
             .with_producer_id(ProducerId(current.map_or(-1, |current| current.id)))
             .with_producer_epoch(current.map_or(-1, |current| current.epoch));
         let alive: Vec<i32> = (0..NODES).filter(|node| self.target.is_alive(*node)).collect();
-        alive.into_iter().find_map(|node| {
+        let granted = alive.into_iter().find_map(|node| {
             let call = Call::new(node, u64::MAX, ApiKey::InitProducerId, 4);
             let request = RequestKind::InitProducerId(request.clone());
             match message(self.target.handle(self.now_ms, call, request))? {
@@ -201,7 +313,11 @@ impl World {
                 }
                 _ => None,
             }
-        })
+        });
+        if let Some(Ok(producer)) = granted {
+            self.granted = Some(producer);
+        }
+        granted
     }
 
     /// A process asks for its next epoch; if another has taken over, it ends.
@@ -219,60 +335,127 @@ impl World {
         }
     }
 
-    /// Another process takes note when a topic is not the one that it knows.
-    pub(crate) fn look_at_topics(&mut self, id: InstanceId) {
-        if self.instances.contains_key(&id) {
-            self.after(LOOK_MS, Item::Look(id));
+    /// Partitions that go on where another process stopped get to know the new epoch first, unless that one ended in good
+    /// order. A process that was replaced ends.
+    pub(crate) fn mark(&mut self, id: InstanceId, specs: Vec<PartitionSpec>) {
+        let Some(instance) = self.instances.get(&id) else { return };
+        let producer = instance.producer;
+        if self.granted != Some(producer) {
+            return self.kill(id);
+        }
+        let before = instance.ledger.ended(TRANSACTIONAL_ID);
+        let follows = before.is_some_and(|ended| {
+            (ended.id, Some(ended.epoch)) == (producer.id, producer.epoch.checked_sub(1))
+        });
+        if !follows {
+            let led = |spec: &PartitionSpec| {
+                let found = self.target.partition(TARGET_TOPIC, spec.target.index);
+                found.is_some_and(|found| found.leader.is_some())
+            };
+            if !specs.iter().all(led) {
+                return self.after(100, Item::Mark(id, specs));
+            }
+            let now_ms = self.now_ms;
+            for spec in &specs {
+                if matches!(spec.start, Start::Pair(_) | Start::SetBack(_)) {
+                    let (index, stamp) = (spec.target.index, (producer.id, producer.epoch));
+                    self.target.append_marker(TARGET_TOPIC, index, stamp, true, now_ms);
+                }
+            }
+        }
+        for spec in specs {
+            self.later(Item::Event(id, Event::Add(Box::new(spec))));
         }
     }
 
-    /// Stores positions: first all are looked at, then they arrive batch by batch.
+    /// Stores positions, and indexes now and then.
     pub(crate) fn flush(&mut self, id: InstanceId) -> Result<(), String> {
-        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
-        let progress: Vec<_> = instance.shard.progress().collect();
-        let positions = progress.iter().filter_map(|at| {
-            let pair = Pair {
-                source_next: at.position?,
-                target_next: at.target_next?,
-                source_id: at.source.topic_id,
-                target_id: at.target.topic_id,
-            };
-            Some(Position { source: at.source.clone(), next: at.position?, pair: Some(pair) })
-        });
-        let changes = instance.ledger.changes(positions);
-        if !instance.flushing && !changes.is_empty() {
-            instance.flushing = true;
-            let batches = instance.ledger.encode(&changes, OFFSETS_PARTITIONS, self.now_ms);
-            let batches = batches.expect("positions can be encoded").into_iter();
-            let batches = batches.map(|(_, built)| Entry::new(built.bytes).expect("a whole batch"));
-            let landing = Landing { batches: batches.rev().collect(), changes };
-            let trip_ms = self.rng.i64(0..50);
-            self.after(trip_ms, Item::Land(id, landing));
+        if !self.instances.contains_key(&id) {
+            return Ok(());
         }
         self.after(FLUSH_MS, Item::Flush(id));
-        for at in progress {
-            if let (Some(source_next), Some(target_next)) = (at.position, at.target_next) {
+        let positions = self.positions(id);
+        for at in &positions {
+            if let Some(Pair { source_next, target_next, .. }) = at.pair {
                 let truth = &self.truths[at.source.index as usize];
                 let check = truth.check_position(source_next, target_next);
                 check.map_err(|why| format!("{id} partition {}: {why}", at.source.index))?;
             }
         }
+        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
+        let changes = instance.ledger.changes(positions);
+        if !instance.storing && !changes.is_empty() {
+            self.store(id, changes, Vec::new());
+        }
+        if self.rng.bool() {
+            self.store_indexes(id)?;
+        }
         Ok(())
     }
 
-    /// A part of a flush arrives. What a process has sent may arrive when it is dead.
+    fn positions(&self, id: InstanceId) -> Vec<Position> {
+        let Some(instance) = self.instances.get(&id) else { return Vec::new() };
+        let position = |at: Progress| {
+            let next = at.position?;
+            let pair = at.target_next.map(|target_next| Pair {
+                source_next: next,
+                target_next,
+                source_id: at.source.topic_id,
+                target_id: at.target.topic_id,
+            });
+            Some(Position { source: at.source, next, pair })
+        };
+        instance.shard.progress().filter_map(position).collect()
+    }
+
+    fn store_indexes(&mut self, id: InstanceId) -> Result<(), String> {
+        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
+        for partition in 0..PARTITIONS {
+            if let Some(index) = instance.shard.index_of(&SOURCE_TOPIC.into(), partition) {
+                let check = self.truths[partition as usize].check_index(index);
+                check.map_err(|why| format!("{id} partition {partition}: {why}"))?;
+                self.journal.indexes.insert(partition, index.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, id: InstanceId, changes: Vec<Position>, ready: Vec<PartitionSpec>) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        let batches = instance.ledger.encode(&changes, OFFSETS_PARTITIONS, self.now_ms);
+        let batches = batches.expect("positions can be encoded").into_iter();
+        let batches = batches.map(|(_, built)| Entry::new(built.bytes).expect("a whole batch"));
+        let batches: Vec<Entry> = batches.rev().collect();
+        if batches.is_empty() && ready.is_empty() {
+            return;
+        }
+        instance.storing = true;
+        self.land_later(id, Landing { batches, changes, ready });
+    }
+
+    fn land_later(&mut self, id: InstanceId, landing: Landing) {
+        let trip_ms = self.rng.i64(0..50);
+        self.after(trip_ms, Item::Land(id, landing));
+    }
+
+    /// A part of what is to be stored arrives. What a process has sent may arrive when it is dead.
     pub(crate) fn land(&mut self, id: InstanceId, mut landing: Landing) {
         let alive = self.instances.contains_key(&id);
         if !alive && self.rng.bool() {
             return;
         }
         self.journal.entries.extend(landing.batches.pop());
+        if !alive {
+            return;
+        }
         if !landing.batches.is_empty() {
-            let trip_ms = self.rng.i64(0..50);
-            self.after(trip_ms, Item::Land(id, landing));
-        } else if let Some(instance) = self.instances.get_mut(&id) {
-            instance.ledger.commit(landing.changes);
-            instance.flushing = false;
+            return self.land_later(id, landing);
+        }
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        instance.ledger.commit(landing.changes);
+        instance.storing = false;
+        for spec in landing.ready {
+            self.later(Item::Event(id, Event::Add(Box::new(spec))));
         }
     }
 
@@ -311,10 +494,6 @@ impl World {
                 let end = self.target_end(id, key);
                 self.later(Item::Event(id, Event::TargetEnd(key, end)));
             }
-            Effect::ReadLog(key, side, from) => {
-                let read = self.read_log(id, key, side, from);
-                self.later(Item::Event(id, Event::LogRead(key, side, read.map(Box::new))));
-            }
             Effect::RefreshMetadata(side) => {
                 let event = match self.view(side) {
                     Some(view) => Event::Metadata(side, Arc::new(view)),
@@ -322,16 +501,81 @@ impl World {
                 };
                 self.later(Item::Event(id, event));
             }
-            Effect::Report(report) => {
-                self.say(|| format!("{id}   REPORT {} {}", report.source, report.what));
-                if let Happening::Gap { from, to } = report.what {
-                    self.truths[report.source.index as usize].reported_gap(from, to);
-                }
+            Effect::ReadLog(key, side, from) => {
+                let read = self.read_log(id, key, side, from);
+                self.later(Item::Event(id, Event::LogRead(key, side, read.map(Box::new))));
             }
+            Effect::Report(report) => self.hear(id, report),
             Effect::RenewProducer => self.later(Item::Renew(id)),
             Effect::Fenced => self.kill(id),
             Effect::Drained => {}
         }
+    }
+
+    /// Takes note of what people are told.
+    fn hear(&mut self, id: InstanceId, report: Report) {
+        let index = report.source.index;
+        self.say(|| format!("{id}   REPORT {} {}", report.source, report.what));
+        let truth = &mut self.truths[index as usize];
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        match report.what {
+            Happening::Gap { from, to } => truth.reported_gap(from, to),
+            Happening::SourceTruncated { from, to } => {
+                truth.reported_truncation(from, to);
+                instance.positions.remove(&index);
+            }
+            Happening::Diverged(_) => {
+                instance.positions.remove(&index);
+            }
+            Happening::Foreign { .. } => truth.reported_foreign(),
+            Happening::Failed(failure) => {
+                instance.failures.insert(index, failure);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_log(
+        &mut self,
+        id: InstanceId,
+        key: PartitionKey,
+        side: Side,
+        from: i64,
+    ) -> Result<ReadChunk, ErrorCode> {
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let names = self.instances.get(&id).and_then(|one| one.shard.names(key));
+        let (source, target) = names.ok_or(unknown)?;
+        let (at, isolation) = match side {
+            Side::Source => (source, self.settings.isolation),
+            Side::Target => (target, Isolation::ReadUncommitted),
+        };
+        let some = self.rng.usize(1..6);
+        let found = self.broker(side).partition(&at.topic, at.index).ok_or(unknown)?;
+        found.leader.ok_or(ErrorCode::LEADER_NOT_AVAILABLE)?;
+        let log = found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        let from = from.max(log.start_offset());
+        let committed = isolation == Isolation::ReadCommitted;
+        let end = if committed { log.last_stable_offset() } else { log.high_watermark() };
+        let visible =
+            log.batches().filter(|one| one.last_offset() >= from && one.last_offset() < end);
+        let entries: Vec<Entry> = visible
+            .take(some)
+            .map(|batch| Entry::new(batch.to_bytes()).expect("brokers store whole batches"))
+            .collect();
+        let next = entries.last().map_or(from, Entry::next_offset);
+        let aborted = log.producers.aborted_between(from, end).map(|one| AbortedTransaction {
+            producer_id: one.producer_id,
+            first_offset: one.first_offset,
+        });
+        Ok(ReadChunk {
+            from,
+            next,
+            entries,
+            aborted: if committed { aborted.collect() } else { Vec::new() },
+            high_watermark: log.high_watermark(),
+            last_stable_offset: log.last_stable_offset(),
+            log_start: log.start_offset(),
+        })
     }
 
     fn source_range(&self, id: InstanceId, key: PartitionKey) -> Result<LogRange, ErrorCode> {
@@ -353,40 +597,6 @@ impl World {
         Ok(found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?.high_watermark())
     }
 
-    /// Some batches of a log from an offset on, as far as readers may see it.
-    fn read_log(
-        &mut self,
-        id: InstanceId,
-        key: PartitionKey,
-        side: Side,
-        from: i64,
-    ) -> Result<ReadChunk, ErrorCode> {
-        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-        let (source, target) =
-            self.instances.get(&id).and_then(|one| one.shard.names(key)).ok_or(unknown)?;
-        let at = if side == Side::Source { source } else { target };
-        let some = self.rng.usize(1..6);
-        let broker = self.broker(side);
-        let found = broker.partition(&at.topic, at.index).ok_or(unknown)?;
-        found.leader.ok_or(ErrorCode(5))?;
-        let log = found.log().ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let (log_start, end) = (log.start_offset(), log.high_watermark());
-        let from = from.max(log_start);
-        let batches = broker.read_batches(&at.topic, at.index).into_iter();
-        let entries = batches.map(|batch| Entry::new(batch).expect("brokers store whole batches"));
-        let seen = |entry: &Entry| entry.next_offset() > from && entry.next_offset() <= end;
-        let entries: Vec<Entry> = entries.filter(seen).take(some).collect();
-        Ok(ReadChunk {
-            from,
-            next: entries.last().map_or(from, Entry::next_offset),
-            entries,
-            aborted: Vec::new(),
-            high_watermark: end,
-            last_stable_offset: end,
-            log_start,
-        })
-    }
-
     #[expect(clippy::disallowed_methods, reason = "the view's age is not looked at")]
     fn view(&mut self, side: Side) -> Option<ClusterView> {
         let (now_ms, version) = (self.now_ms, self.versions.metadata);
@@ -402,19 +612,22 @@ impl World {
     /// Nothing is left to do.
     pub(crate) fn at_rest(&self) -> bool {
         let [instance] = &self.instances.values().collect::<Vec<_>>()[..] else { return false };
-        let progress: Vec<_> = instance.shard.progress().collect();
-        let done = |at: &engine::flow::shard::Progress| {
+        let done = |at: &Progress| {
             let end = self.source_log(at.source.index).map(|log| log.end_offset());
-            at.state == PartitionState::Failed || (end.is_some() && at.position == end)
+            let arrived = end.is_some() && at.position == end && at.target_next.is_some();
+            at.state == PartitionState::Failed || arrived
         };
+        let progress: Vec<_> = instance.shard.progress().collect();
+        let ids = Some(self.topic_ids());
         progress.len() == PARTITIONS as usize
+            && instance.placed == ids
             && progress.iter().all(done)
             && instance.shard.held_bytes() == 0
     }
 
     /// The process that runs at the end.
-    pub(crate) fn survivor(&self) -> Option<&Instance> {
-        self.instances.values().next_back()
+    pub(crate) fn survivor(&mut self) -> Option<InstanceId> {
+        self.instances.keys().next_back().copied()
     }
 }
 

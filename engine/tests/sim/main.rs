@@ -38,7 +38,7 @@ fn run_seeds(parity: u64) {
     for seed in (first + parity..=first + count).step_by(2) {
         println!("SEED={seed}");
         let mut world = World::new(seed, false);
-        if let Err(why) = world.run().and_then(|()| checker::check(&world)) {
+        if let Err(why) = world.run().and_then(|()| checker::check(&mut world)) {
             panic!("SEED={seed}: {why}");
         }
         println!("{} steps", world.steps());
@@ -53,7 +53,7 @@ fn one_seed() {
         return;
     };
     let mut world = World::new(seed, true);
-    world.run().and_then(|()| checker::check(&world)).unwrap();
+    world.run().and_then(|()| checker::check(&mut world)).unwrap();
 }
 
 /// Equal seeds give equal runs.

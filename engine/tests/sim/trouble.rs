@@ -4,6 +4,7 @@ use embedded_broker::core::faults::{Fault, FaultAction};
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, TopicSpec};
 use engine::flow::event::NodeId;
+use engine::flow::settings::{DivergencePolicy, GapPolicy};
 use engine::model::Side;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
@@ -85,6 +86,10 @@ pub(crate) struct Plan {
     pub(crate) ghosts: bool,
     /// Producers at the source use transactions.
     pub(crate) transactions: bool,
+    /// What kmirror is told to do about records that are gone at the source.
+    pub(crate) on_gap: GapPolicy,
+    /// The same about a target that lacks what was copied.
+    pub(crate) on_divergence: DivergencePolicy,
     /// Records share keys, as in topics that are compacted.
     pub(crate) keyed: bool,
 }
@@ -103,6 +108,11 @@ impl Plan {
             cuts: [0, 0, 300, 30][rng.usize(0..4)],
             ghosts: GHOSTS && rng.bool(),
             transactions: rng.bool(),
+            on_gap: if rng.u8(0..6) == 0 { GapPolicy::Fail } else { GapPolicy::Continue },
+            on_divergence: match rng.bool() {
+                true => DivergencePolicy::Fail,
+                false => DivergencePolicy::Resume,
+            },
             keyed: troubles.iter().any(compacts),
             troubles,
         }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use embedded_broker::Record;
 use embedded_broker::core::log::Log;
 use embedded_broker::core::records::decoded;
+use engine::index::{OffsetIndex, Translation};
 
 use crate::workload;
 
@@ -60,6 +61,7 @@ pub(crate) struct Truth {
     /// How far the target's log was looked at.
     seen_end: i64,
     foreign: u64,
+    told_foreign: bool,
 }
 
 impl Truth {
@@ -88,6 +90,21 @@ impl Truth {
     /// A range of the source was reported as lost.
     pub(crate) fn reported_gap(&mut self, from: i64, to: i64) {
         self.gaps.push(Gap { era: self.era, from, to });
+    }
+
+    /// The source was reported to have lost what it held from one offset to another.
+    pub(crate) fn reported_truncation(&mut self, from: i64, to: i64) {
+        self.gaps.push(Gap { era: self.era, from, to });
+    }
+
+    /// Another topic was reported to have the name at the source; of the old one everything from an offset on is lost.
+    pub(crate) fn reported_end(&mut self, from: i64) {
+        self.gaps.push(Gap { era: self.era.saturating_sub(1), from, to: i64::MAX });
+    }
+
+    /// Others were reported to write to the target.
+    pub(crate) fn reported_foreign(&mut self) {
+        self.told_foreign = true;
     }
 
     /// Something took records from the source's log; this is what is left.
@@ -221,6 +238,37 @@ impl Truth {
                     fact.offset, fact.era, fact.gone
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Every answer of the index: exact for what was copied since it began, and never ahead.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(crate) fn check_index(&self, index: &OffsetIndex) -> Result<(), String> {
+        let Some((end, _)) = index.end() else { return Ok(()) };
+        let pairs = self.pairs();
+        let mut before = (-1, -1);
+        for (source, target) in pairs.into_iter().filter(|(source, _)| *source < end) {
+            for position in before.0 + 1..=source {
+                let good = match index.translate(position) {
+                    Translation::Exact(at) if position == source => at == target,
+                    Translation::Exact(at) => at > before.1 && at <= target,
+                    Translation::Behind(at) => at <= target,
+                    Translation::Unknown => true,
+                };
+                if !good {
+                    return Err(format!(
+                        "position {position} translates to {:?}; source offset {source} stands at {target}, {} before \
+                         it at {}",
+                        index.translate(position),
+                        before.0,
+                        before.1
+                    ));
+                }
+            }
+            before = (source, target);
         }
         Ok(())
     }

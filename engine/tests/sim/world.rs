@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
 use embedded_broker::{BrokerOptions, Record};
-use engine::flow::event::{Event, LaneId, NodeId};
+use engine::flow::event::{Event, LaneId, NodeId, PartitionSpec, Producer};
 use engine::flow::settings::{BatchMode, ShardSettings};
 use engine::model::{Moment, Side};
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
@@ -53,8 +53,10 @@ pub(crate) enum Item {
     Renew(InstanceId),
     /// A process stores its positions.
     Flush(InstanceId),
-    /// A process tries to place a partition.
-    Place(InstanceId, i32),
+    /// A process tells partitions of its epoch.
+    Mark(InstanceId, Vec<PartitionSpec>),
+    /// A process tries to find out where partitions begin.
+    Begin(InstanceId, Vec<PartitionSpec>),
     /// A part of that arrives.
     Land(InstanceId, Landing),
     /// A process looks whether the topics are still the same.
@@ -99,6 +101,8 @@ pub(crate) struct World {
     pub(crate) settings: ShardSettings,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
     pub(crate) journal: Journal,
+    /// The last producer that the target's coordinator granted.
+    pub(crate) granted: Option<Producer>,
     pub(crate) truths: Vec<Truth>,
     pub(crate) writers: Vec<Writer>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
@@ -134,6 +138,8 @@ impl World {
             produce_max_bytes: 1 << rng.u32(8..23),
             batches: if rng.bool() { BatchMode::Auto } else { BatchMode::Sealed },
             isolation,
+            on_gap: plan.on_gap,
+            on_divergence: plan.on_divergence,
             ..ShardSettings::default()
         };
         let versions = Versions::drawn(&mut rng);
@@ -148,6 +154,7 @@ impl World {
             settings,
             instances: BTreeMap::new(),
             journal: Journal::default(),
+            granted: None,
             truths: (0..PARTITIONS).map(|_| truth()).collect(),
             writers: (0..PARTITIONS).map(|_| Writer::default()).collect(),
             connections: BTreeMap::new(),
@@ -227,7 +234,8 @@ impl World {
             Item::Start => self.start(),
             Item::Renew(id) => self.renew(id),
             Item::Flush(id) => return self.flush(id),
-            Item::Place(id, index) => self.place(id, index),
+            Item::Mark(id, specs) => self.mark(id, specs),
+            Item::Begin(id, anew) => self.begin(id, anew),
             Item::Land(id, landing) => self.land(id, landing),
             Item::Look(id) => self.look_at_topics(id),
             Item::Kill(id) => self.kill(id),
@@ -461,6 +469,10 @@ impl World {
 
     pub(crate) fn source_log(&self, index: i32) -> Option<&Log> {
         log(&self.source, SOURCE_TOPIC, index)
+    }
+
+    pub(crate) fn target_log(&self, index: i32) -> Option<&Log> {
+        log(&self.target, TARGET_TOPIC, index)
     }
 }
 
