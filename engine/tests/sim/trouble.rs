@@ -50,31 +50,31 @@ pub(crate) enum Trouble {
     HideTarget,
     /// The target forgets what producers wrote last.
     Forget,
+    /// Requests arrive whose connection is gone.
+    Ghosts,
 }
 
 /// What every run has.
 const ALWAYS: [Trouble; 3] = [Trouble::Leader, Trouble::Node, Trouble::Fault];
 
 /// What a run may have besides, and whether it is expected to come through.
-const SOMETIMES: [(Trouble, bool); 14] = [
+const SOMETIMES: [(Trouble, bool); 15] = [
     (Trouble::RetainSource, true),
     (Trouble::RetainTarget, true),
     (Trouble::CompactSource, true),
     (Trouble::CompactTarget, true),
     (Trouble::HideSource, true),
-    (Trouble::HideTarget, false),
-    (Trouble::Kill, false),
+    (Trouble::HideTarget, true),
+    (Trouble::Kill, true),
     (Trouble::Overlap, false),
     (Trouble::TruncateSource, false),
     (Trouble::TruncateTarget, false),
     (Trouble::RecreateSource, false),
     (Trouble::RecreateTarget, false),
-    (Trouble::Intruder, false),
+    (Trouble::Intruder, true),
     (Trouble::Forget, false),
+    (Trouble::Ghosts, true),
 ];
-
-/// Whether requests arrive whose connection is gone.
-const GHOSTS: bool = false;
 
 /// What one run is made of.
 #[derive(Debug)]
@@ -97,16 +97,22 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn drawn(rng: &mut fastrand::Rng) -> Self {
         let mut troubles = ALWAYS.to_vec();
-        let possible = SOMETIMES.iter().filter(|(_, on)| *on).map(|(trouble, _)| *trouble);
-        let possible: Vec<Trouble> = possible.collect();
-        for _ in 0..rng.usize(0..4) {
+        let only = std::env::var("SIM_ONLY").unwrap_or_default();
+        let is_possible = |trouble: &Trouble, on: bool| match only.is_empty() {
+            true => on,
+            false => only.split(',').any(|name| name == format!("{trouble:?}")),
+        };
+        let possible = SOMETIMES.iter().filter(|(trouble, on)| is_possible(trouble, *on));
+        let possible: Vec<Trouble> = possible.map(|(trouble, _)| *trouble).collect();
+        let least = usize::from(!only.is_empty());
+        for _ in 0..rng.usize(least..4) {
             troubles.push(possible[rng.usize(0..possible.len())]);
         }
         let compacts =
             |one: &Trouble| matches!(one, Trouble::CompactSource | Trouble::CompactTarget);
         Self {
             cuts: [0, 0, 300, 30][rng.usize(0..4)],
-            ghosts: GHOSTS && rng.bool(),
+            ghosts: troubles.contains(&Trouble::Ghosts),
             transactions: rng.bool(),
             on_gap: if rng.u8(0..6) == 0 { GapPolicy::Fail } else { GapPolicy::Continue },
             on_divergence: match rng.bool() {
@@ -153,6 +159,7 @@ impl World {
             Trouble::Intruder => self.intrude(),
             Trouble::HideSource => self.hide(Side::Source, index),
             Trouble::HideTarget => self.hide(Side::Target, index),
+            Trouble::Ghosts => {}
             Trouble::Forget => {
                 self.say(|| "the target forgets its producers".to_owned());
                 let now_ms = self.now_ms;

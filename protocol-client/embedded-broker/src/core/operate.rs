@@ -468,7 +468,8 @@ impl Broker {
         }
     }
 
-    /// Holds the high watermark of a partition back at an offset, or lets it go.
+    /// Holds the high watermark of a partition back at an offset, or lets it go. Meanwhile what is produced with all
+    /// acknowledgements is appended, and answered with NOT_ENOUGH_REPLICAS_AFTER_APPEND.
     pub fn hold_high_watermark(&mut self, topic: &str, partition: i32, offset: Option<i64>) {
         if let Some(log) = self.partition_mut(topic, partition).and_then(Partition::log_mut) {
             log.held_high_watermark = offset;

@@ -142,11 +142,16 @@ fn append(
     };
     let before = log.len_bytes();
     let appended = log.append(&records, &rules.append, epoch, now_ms);
+    // As with followers that have left: appended, and not known to stay.
+    let is_short = log.held_high_watermark.is_some_and(|held| held < log.end_offset());
     let grown = log.len_bytes() - before;
     let waiters = std::mem::take(&mut partition.waiters);
     broker.used_bytes += grown;
     broker.wake(waiters);
-    appended
+    match appended {
+        Ok(_) if acks == -1 && is_short => refused(KafkaError::NotEnoughReplicasAfterAppend),
+        appended => appended,
+    }
 }
 
 /// A transactional batch needs an open transaction that knows the partition.

@@ -364,7 +364,8 @@ fn a_high_watermark_that_lags_hides_what_was_appended() {
     let mut broker = cluster(1);
     produce(&mut broker, Batch::from_producer(3, 7, 0, 0).bytes());
     broker.hold_high_watermark("t", 0, Some(3));
-    assert_eq!(produce(&mut broker, Batch::from_producer(3, 7, 0, 3).bytes()), (0, 3));
+    let short = produce(&mut broker, Batch::from_producer(3, 7, 0, 3).bytes());
+    assert_eq!(short.0, KafkaError::NotEnoughReplicasAfterAppend.code());
     assert_eq!(edge(&mut broker, -1), 3);
     assert_eq!(producers(&mut broker), [(7, 0, 5)], "the leader knows better than it tells");
     let reply = fetch(&mut broker, fetch_request(0, 3, 1 << 20));
