@@ -62,6 +62,8 @@ pub(crate) struct Truth {
     seen_end: i64,
     foreign: u64,
     told_foreign: bool,
+    /// The source gives offsets again, and kmirror has not said that it knows.
+    is_news: bool,
 }
 
 impl Truth {
@@ -95,11 +97,13 @@ impl Truth {
     /// The source was reported to have lost what it held from one offset to another.
     pub(crate) fn reported_truncation(&mut self, from: i64, to: i64) {
         self.gaps.push(Gap { era: self.era, from, to });
+        self.is_news = false;
     }
 
     /// Another topic was reported to have the name at the source; of the old one everything from an offset on is lost.
     pub(crate) fn reported_end(&mut self, from: i64) {
         self.gaps.push(Gap { era: self.era.saturating_sub(1), from, to: i64::MAX });
+        self.is_news = false;
     }
 
     /// Others were reported to write to the target.
@@ -117,6 +121,7 @@ impl Truth {
         }
         if matches!(cause, Cause::Truncation | Cause::Recreation) {
             self.era += 1;
+            self.is_news = true;
         }
     }
 
@@ -198,7 +203,7 @@ impl Truth {
     /// A record is not.
     pub(crate) fn check_position(&self, source_next: i64, target_next: i64) -> Result<(), String> {
         for (number, fact) in &self.facts {
-            let below = fact.era == self.era && fact.offset < source_next;
+            let below = fact.era == self.era && fact.offset < source_next && !self.is_news;
             let excused =
                 fact.gone.is_some() || self.had.contains(number) || self.cut.contains(number);
             let there = self.copied.get(number).is_some_and(|at| *at < target_next);
@@ -225,7 +230,8 @@ impl Truth {
                 continue;
             }
             let reported = match fact.gone {
-                Some(Cause::Compaction) => true,
+                // What was never read nobody can miss.
+                Some(Cause::Compaction | Cause::Truncation) => true,
                 Some(_) => self
                     .gaps
                     .iter()
@@ -247,7 +253,7 @@ impl Truth {
     /// # Errors
     /// One is not.
     pub(crate) fn check_index(&self, index: &OffsetIndex) -> Result<(), String> {
-        let Some((end, _)) = index.end() else { return Ok(()) };
+        let Some((end, _)) = index.end().filter(|_| !self.is_news) else { return Ok(()) };
         let pairs = self.pairs();
         let mut before = (-1, -1);
         for (source, target) in pairs.into_iter().filter(|(source, _)| *source < end) {
@@ -273,11 +279,13 @@ impl Truth {
         Ok(())
     }
 
-    /// Where the records of the source's present log are at the target, in the order of their source offsets.
+    /// Where the records of the source's present log are at the target, in the order of their source offsets. Those that
+    /// were compacted away nobody reads any more, neither here nor there.
     pub(crate) fn pairs(&self) -> Vec<(i64, i64)> {
         let present = self.copied.iter().filter_map(|(number, target)| {
             let fact = self.facts.get(number)?;
-            (fact.era == self.era).then_some((fact.offset, *target))
+            let counts = fact.era == self.era && fact.gone != Some(Cause::Compaction);
+            counts.then_some((fact.offset, *target))
         });
         let mut pairs: Vec<(i64, i64)> = present.collect();
         pairs.sort_unstable();
