@@ -351,11 +351,16 @@ impl TargetSide {
             if entry.next_offset() <= known || entry.base_offset() >= end {
                 continue;
             }
-            match self.window.front() {
-                Some(front) if is_stamped(entry, front.stamp) => {
+            match self.window.iter().position(|batch| is_stamped(entry, batch.stamp)) {
+                Some(before) => {
+                    // A broker takes a producer's batches in order: those before it were there, and were compacted away.
+                    for _ in 0..before {
+                        self.deliver(self.target_next.unwrap_or(known), frames);
+                    }
+                    let known = self.target_next.unwrap_or(known);
                     self.deliver(entry.base_offset().max(known), frames);
                 }
-                _ => self.step_over(entry.next_offset(), !entry.is_control()),
+                None => self.step_over(entry.next_offset(), !entry.is_control()),
             }
         }
         match next.max(self.target_next.unwrap_or(0)) {

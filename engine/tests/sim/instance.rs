@@ -363,8 +363,29 @@ impl World {
                 }
             }
         }
+        self.hand_out(id, specs);
+    }
+
+    /// Gives partitions to the shard; when they were marked, all replicas have the markers first.
+    pub(crate) fn hand_out(&mut self, id: InstanceId, specs: Vec<PartitionSpec>) {
+        let seen = |spec: &PartitionSpec| {
+            let log = self.target_log(spec.target.index);
+            log.is_none_or(|log| log.high_watermark() == log.end_offset())
+        };
+        if !specs.iter().all(seen) {
+            return self.after(50, Item::HandOut(id, specs));
+        }
+        let placed = self.instances.get(&id).and_then(|one| one.placed);
+        for side in [Side::Source, Side::Target] {
+            if let Some(view) = self.view(side) {
+                self.feed(id, Event::Metadata(side, Arc::new(view)));
+            }
+        }
         for spec in specs {
-            self.later(Item::Event(id, Event::Add(Box::new(spec))));
+            let ids = TopicIds { source: spec.source.topic_id, target: spec.target.topic_id };
+            if placed == Some(ids) {
+                self.feed(id, Event::Add(Box::new(spec)));
+            }
         }
     }
 
@@ -454,9 +475,7 @@ impl World {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         instance.ledger.commit(landing.changes);
         instance.storing = false;
-        for spec in landing.ready {
-            self.later(Item::Event(id, Event::Add(Box::new(spec))));
-        }
+        self.hand_out(id, landing.ready);
     }
 
     /// A process is gone from one moment to the next.

@@ -259,7 +259,6 @@ impl Truth {
         for (source, target) in pairs.into_iter().filter(|(source, _)| *source < end) {
             for position in before.0 + 1..=source {
                 let good = match index.translate(position) {
-                    Translation::Exact(at) if position == source => at == target,
                     Translation::Exact(at) => at > before.1 && at <= target,
                     Translation::Behind(at) => at <= target,
                     Translation::Unknown => true,

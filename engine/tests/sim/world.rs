@@ -55,6 +55,8 @@ pub(crate) enum Item {
     Flush(InstanceId),
     /// A process tells partitions of its epoch.
     Mark(InstanceId, Vec<PartitionSpec>),
+    /// A process gives partitions to its shard.
+    HandOut(InstanceId, Vec<PartitionSpec>),
     /// A process tries to find out where partitions begin.
     Begin(InstanceId, Vec<PartitionSpec>),
     /// A part of that arrives.
@@ -235,6 +237,7 @@ impl World {
             Item::Renew(id) => self.renew(id),
             Item::Flush(id) => return self.flush(id),
             Item::Mark(id, specs) => self.mark(id, specs),
+            Item::HandOut(id, specs) => self.hand_out(id, specs),
             Item::Begin(id, anew) => self.begin(id, anew),
             Item::Land(id, landing) => self.land(id, landing),
             Item::Look(id) => self.look_at_topics(id),

@@ -138,10 +138,11 @@ impl PartitionFlow {
 
     /// The target does not hold what was copied: stop, or copy again what is missing.
     pub(super) fn on_diverged(&mut self, divergence: Divergence, end: i64, cx: &mut Cx<'_>) {
+        // What is under way belonged behind what is gone.
+        self.clear(cx.frames);
         if cx.settings.on_divergence == DivergencePolicy::Fail {
             return self.fail(Failure::Diverged(divergence), cx);
         }
-        self.clear(cx.frames);
         let back = self.target.index().translate_back(end).position();
         self.fetch_offset = back.unwrap_or(self.fetch_offset).min(self.fetch_offset);
         self.target.forget_producer();
