@@ -351,10 +351,9 @@ impl TargetSide {
             if entry.next_offset() <= known || entry.base_offset() >= end {
                 continue;
             }
-            match self.window.iter().position(|batch| is_stamped(entry, batch.stamp)) {
-                Some(before) => {
-                    // A broker takes a producer's batches in order: those before it were there, and were compacted away.
-                    for _ in 0..before {
+            match self.place_of(entry) {
+                Some(place) => {
+                    for _ in 0..place {
                         self.deliver(self.target_next.unwrap_or(known), frames);
                     }
                     let known = self.target_next.unwrap_or(known);
@@ -370,6 +369,15 @@ impl TargetSide {
                 self.conclude()
             }
         }
+    }
+
+    /// Which batch of the window this one of the target is. A broker takes a producer's batches in order, so those before
+    /// it were there and were compacted away, if the log has a hole for them.
+    fn place_of(&self, entry: &Entry) -> Option<usize> {
+        let place = self.window.iter().position(|batch| is_stamped(entry, batch.stamp))?;
+        let before: i64 = self.window.iter().take(place).map(|one| i64::from(one.records)).sum();
+        (self.target_next.unwrap_or(0) + before <= entry.base_offset() || place == 0)
+            .then_some(place)
     }
 
     /// The log is known up to its end: what is still in the window is not there.

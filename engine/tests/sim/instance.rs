@@ -268,6 +268,7 @@ impl World {
                 target_id: spec.target.topic_id,
             };
             let next = pair.source_next;
+            self.truths[index as usize].begins(next);
             changes.push(Position { source: spec.source.clone(), next, pair: Some(pair) });
             spec.start = Start::Pair(pair);
             ready.push(spec);

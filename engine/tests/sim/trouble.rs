@@ -97,7 +97,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn drawn(rng: &mut fastrand::Rng) -> Self {
         let mut troubles = ALWAYS.to_vec();
-        let only = std::env::var("SIM_ONLY").unwrap_or_default();
+        let only = std::env::var_os("SIM_ONLY").unwrap_or_default();
+        let only = only.to_string_lossy();
         let is_possible = |trouble: &Trouble, on: bool| match only.is_empty() {
             true => on,
             false => only.split(',').any(|name| name == format!("{trouble:?}")),

@@ -2,6 +2,7 @@
 //! at the moment it does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use embedded_broker::Record;
 use embedded_broker::core::log::Log;
@@ -35,10 +36,10 @@ struct Fact {
     gone: Option<Cause>,
 }
 
-/// Source offsets that were reported as lost, of the eras up to one.
+/// Source offsets that were reported as lost.
 #[derive(Debug)]
 struct Gap {
-    era: u32,
+    eras: RangeInclusive<u32>,
     from: i64,
     to: i64,
 }
@@ -91,18 +92,23 @@ impl Truth {
 
     /// A range of the source was reported as lost.
     pub(crate) fn reported_gap(&mut self, from: i64, to: i64) {
-        self.gaps.push(Gap { era: self.era, from, to });
+        self.gaps.push(Gap { eras: 0..=self.era, from, to });
     }
 
     /// The source was reported to have lost what it held from one offset to another.
     pub(crate) fn reported_truncation(&mut self, from: i64, to: i64) {
-        self.gaps.push(Gap { era: self.era, from, to });
+        self.gaps.push(Gap { eras: 0..=self.era, from, to });
         self.is_news = false;
+    }
+
+    /// Copying begins here: what was gone before is nobody's loss.
+    pub(crate) fn begins(&mut self, from: i64) {
+        self.gaps.push(Gap { eras: self.era..=self.era, from: 0, to: from });
     }
 
     /// Another topic was reported to have the name at the source; of the old one everything from an offset on is lost.
     pub(crate) fn reported_end(&mut self, from: i64) {
-        self.gaps.push(Gap { era: self.era.saturating_sub(1), from, to: i64::MAX });
+        self.gaps.push(Gap { eras: 0..=self.era.saturating_sub(1), from, to: i64::MAX });
         self.is_news = false;
     }
 
@@ -141,7 +147,10 @@ impl Truth {
             Cause::Truncation => self.seen_end = self.seen_end.min(log.end_offset()),
             Cause::Recreation => {
                 self.seen_end = 0;
-                self.had.clear();
+                // What is not at the source any more cannot come again.
+                self.cut.append(&mut self.had);
+                let gone = self.facts.iter().filter(|(_, fact)| fact.gone.is_some());
+                self.had = gone.map(|(number, _)| *number).collect();
             }
             Cause::Retention | Cause::Compaction => return,
         }
@@ -232,10 +241,9 @@ impl Truth {
             let reported = match fact.gone {
                 // What was never read nobody can miss.
                 Some(Cause::Compaction | Cause::Truncation) => true,
-                Some(_) => self
-                    .gaps
-                    .iter()
-                    .any(|gap| fact.era <= gap.era && (gap.from..gap.to).contains(&fact.offset)),
+                Some(_) => self.gaps.iter().any(|gap| {
+                    gap.eras.contains(&fact.era) && (gap.from..gap.to).contains(&fact.offset)
+                }),
                 None => false,
             };
             if !reported {

@@ -176,6 +176,25 @@ fn foreign_batches_are_stepped_over_and_the_index_stays_exact() {
 }
 
 #[test]
+fn what_was_compacted_meanwhile_is_proven_by_what_came_after() {
+    let mut frames = Frames::new(1 << 20);
+    let mut target = sent(&[2, 1, 3], &mut frames);
+    target.on_leader_moved();
+    assert_eq!(target.on_end(106, &mut frames), Step::Read(100));
+    let last = log(&target, 103, &[Some(2)]);
+    assert_eq!(target.on_log(&last, 106, &mut frames), Step::Settled);
+    assert!(target.is_empty());
+    assert_eq!((target.target_next(), target.take_foreign()), (Some(106), None));
+    // Without room before it, those before it are not there.
+    let mut target = sent(&[2, 1], &mut frames);
+    target.on_leader_moved();
+    target.on_end(101, &mut frames);
+    let second = log(&target, 100, &[Some(1)]);
+    assert_eq!(target.on_log(&second, 101, &mut frames), Step::Settled);
+    assert_eq!(target.first_offset(), Some(0));
+}
+
+#[test]
 fn an_answer_behind_what_was_expected_tells_of_others() {
     let mut frames = Frames::new(1 << 20);
     let mut target = sent(&[2], &mut frames);
