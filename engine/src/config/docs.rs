@@ -39,7 +39,8 @@ pub fn markdown() -> String {
             && (key.places.meet(Places::FLOW) || key.places == Places::FILE)
     });
     section(&mut out, "Positions", |key| {
-        key.name.starts_with("offset.") || (key.name == "group.id" && key.places == Places::CLUSTER)
+        let of_worker = ["group.id", "exactly.once.source.support"].contains(&key.name);
+        key.name.starts_with("offset.") || (of_worker && key.places == Places::CLUSTER)
     });
     section(&mut out, "Connections, reading and writing", |key| {
         is_client(key) && !key.name.starts_with("kmirror.")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::exactly_once;
 use super::finding::{Findings, Report, Severity};
 use super::groups;
 use super::keys::Places;
@@ -134,6 +135,10 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
     let batches = [("auto", BatchMode::Auto), ("sealed", BatchMode::Sealed)];
     let on_gap = [("continue", GapPolicy::Continue), ("fail", GapPolicy::Fail)];
     let on_divergence = [("fail", DivergencePolicy::Fail), ("resume", DivergencePolicy::Resume)];
+    let default_group = internal_topics::worker_group(source);
+    let worker_group = r.text_or(&worker, CLUSTER, "group.id", Some(&default_group));
+    let names = (&*worker_group, &*connector_name);
+    let exactly_once = exactly_once::config(r, &worker, &connector, &producer, names);
     Some(FlowConfig {
         source: cluster(source, &source_brokers)?,
         target: cluster(target, &target_brokers)?,
@@ -147,12 +152,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
         use_defaults_from: r.choice(&connector, FLOW, "use.defaults.from", defaults),
         admin_timeout: r.millis(&connector, FLOW, "admin.timeout.ms"),
         positions: positions(r, &worker, source)?,
-        worker_group: r.text_or(
-            &worker,
-            CLUSTER,
-            "group.id",
-            Some(&internal_topics::worker_group(source)),
-        ),
+        worker_group,
         offset_syncs,
         groups: groups::groups(r, &connector)?,
         consumer: consumer_config(r, &consumer)?,
@@ -160,6 +160,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
         batches: r.choice(&connector, FLOW, "kmirror.batches", batches),
         on_gap: r.choice(&connector, FLOW, "kmirror.on.gap", on_gap),
         on_divergence: r.choice(&connector, FLOW, "kmirror.on.divergence", on_divergence),
+        exactly_once,
         effective: reader.finish(),
     })
 }

@@ -2,6 +2,7 @@
 //! of keys.
 
 pub mod docs;
+mod exactly_once;
 mod finding;
 mod flows;
 mod groups;
@@ -20,10 +21,10 @@ pub mod values;
 
 pub use finding::{Finding, Severity};
 pub use model::{
-    CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
-    EffectiveSetting, FlowConfig, GroupsConfig, HeartbeatsConfig, IsolationLevel,
-    OffsetSyncsConfig, Origin, PositionsConfig, ProcessConfig, ProducerConfig, Replication,
-    StartFrom,
+    Boundary, CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
+    EffectiveSetting, ExactlyOnceConfig, FlowConfig, GroupsConfig, HeartbeatsConfig,
+    IsolationLevel, OffsetSyncsConfig, Origin, PositionsConfig, ProcessConfig, ProducerConfig,
+    Replication, StartFrom,
 };
 pub use providers::{NoSurroundings, Surroundings};
 pub use resolve::{Input, Resolution, resolve};

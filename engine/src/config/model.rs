@@ -75,6 +75,8 @@ pub struct FlowConfig {
     pub on_gap: GapPolicy,
     /// What happens when the target's log does not go on from what is known of it.
     pub on_divergence: DivergencePolicy,
+    /// Records and positions are written in transactions, if this is set.
+    pub exactly_once: Option<ExactlyOnceConfig>,
     /// Every setting of the flow that has an effect, and where it comes from.
     pub effective: Vec<EffectiveSetting>,
 }
@@ -105,6 +107,26 @@ pub struct ProcessConfig {
     pub forced: bool,
     /// What the file says, with origins.
     pub effective: Vec<EffectiveSetting>,
+}
+
+/// How a flow is written in transactions (`exactly.once.source.support = enabled`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactlyOnceConfig {
+    /// When a transaction ends.
+    pub boundary: Boundary,
+    /// After how long the target aborts a transaction that is left alone.
+    pub transaction_timeout: Duration,
+    /// Transactional ids of MirrorMaker 2's tasks, which are shut out.
+    pub replaced: Vec<String>,
+}
+
+/// `transaction.boundary`: when a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// When nothing more waits, and before it grows large.
+    Poll,
+    /// When it is this old.
+    Interval(Duration),
 }
 
 /// Where and how often a flow stores its positions.

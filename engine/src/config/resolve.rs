@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::exactly_once;
 use super::finding::{Finding, Findings, Report, Severity};
 use super::flows;
 use super::groups;
@@ -188,6 +189,7 @@ fn replication(
     }
     flows::check_names(file, &running, line, findings);
     groups::check(file, &running, findings);
+    exactly_once::check(file, &running, findings);
     let flows: Vec<FlowConfig> =
         running.iter().filter_map(|(source, target)| flows::flow(file, source, target)).collect();
     let clusters = flows

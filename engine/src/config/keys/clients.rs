@@ -103,6 +103,13 @@ const KEYS: &[Key] = &[
         "Upper bound of one produce request; by default taken from `kmirror.memory.bytes`",
     ),
     Key::honored(
+        "transaction.timeout.ms",
+        PRODUCER,
+        POSITIVE,
+        "60000",
+        "After how long the target aborts a transaction that is left alone",
+    ),
+    Key::honored(
         "client.id",
         DATA,
         Kind::Text,
@@ -197,8 +204,8 @@ const IGNORED: &[(Places, &str, &[&str])] = &[
     ),
     (
         PRODUCER,
-        "records are not written in transactions yet",
-        &["transactional.id", "transaction.timeout.ms", "transaction.two.phase.commit.enable"],
+        "transactional ids are named after the flow",
+        &["transactional.id", "transaction.two.phase.commit.enable"],
     ),
     (PRODUCER, "records are not opened", &["key.serializer", "value.serializer"]),
     (CONSUMER, "records are not opened", &["key.deserializer", "value.deserializer"]),

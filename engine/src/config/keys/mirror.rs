@@ -321,14 +321,27 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         "topics are created as on the source, with `replication.factor`",
     ),
-    Key::ignored(
+    Key::honored(
         "exactly.once.support",
         FLOW_ONLY,
         Kind::Choice(&["requested", "required"]),
-        "records are not written in transactions yet",
+        "requested",
+        "`required` refuses to run without `exactly.once.source.support = enabled` and `read_committed`",
     ),
-    Key::ignored(
-    "transaction.boundary*", FLOW_ONLY, Kind::Text, "records are not written in transactions yet"),
+    Key::honored(
+        "transaction.boundary",
+        FLOW_ONLY,
+        Kind::Choice(&["poll", "interval"]),
+        "poll",
+        "When a transaction ends: `poll` when nothing more waits, after a second, or 64 MiB; `interval` after a time",
+    ),
+    Key::honored(
+        "transaction.boundary.interval.ms",
+        FLOW_ONLY,
+        POSITIVE,
+        "",
+        "That time; by default `offset.flush.interval.ms`",
+    ),
     Key::ignored("connector.class", FLOW, Kind::Text, NO_CONNECT),
     Key::ignored(
     "source.cluster.alias", FLOW, Kind::Text, "the aliases are those of the flow's name"),

@@ -58,16 +58,21 @@ pub(super) const KEYS: &[Key] = &[
         "The group of the Connect workers that replicated into the cluster until now, by default `SOURCE-mm2`: \
          while it has members, kmirror does not start",
     ),
-    Key::ignored(
+    Key::honored(
         "exactly.once.source.support",
         CLUSTER,
         Kind::Choice(&["disabled", "preparing", "enabled"]),
-        "records are not written in transactions yet: after a kill, what was copied since the last stored position \
-         is copied again",
-    )
-    .agreeing(&["disabled"]),
+        "disabled",
+        "`enabled` writes records and their positions in one transaction: consumers with `read_committed` see each \
+         record once, whatever happens. Without it nothing is lost or repeated either, as long as nobody else writes to \
+         the topics while kmirror is down",
+    ),
     Key::ignored(
-    "offset.flush.timeout.ms", CLUSTER, COUNT, "storing positions never holds records up"),
+        "offset.flush.timeout.ms",
+        CLUSTER,
+        COUNT,
+        "storing positions never holds records up",
+    ),
     Key::ignored("config.storage.*", STORAGE, Kind::Text, NO_CONFIG_TOPIC),
     Key::ignored("status.storage.*", STORAGE, Kind::Text, NO_STATUS_TOPIC),
     Key::ignored("session.timeout.ms", CLUSTER, Kind::Text, NO_WORKERS),
@@ -79,7 +84,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::ignored("connect.protocol", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored("inter.worker.*", CLUSTER, Kind::Text, NO_WORKERS),
     Key::ignored(
-    "client.id", CLUSTER, Kind::Text, "clients are named after the flow; set `consumer.client.id`"),
+        "client.id",
+        CLUSTER,
+        Kind::Text,
+        "clients are named after the flow; set `consumer.client.id`",
+    ),
     Key::ignored(
         "task.shutdown.graceful.timeout.ms",
         STORAGE,
@@ -87,12 +96,20 @@ pub(super) const KEYS: &[Key] = &[
         "records on their way have 30 s to arrive when the program is stopped",
     ),
     Key::ignored(
-    "topic.creation.enable", CLUSTER, Kind::Bool, "topics are created as on the source"),
+        "topic.creation.enable",
+        CLUSTER,
+        Kind::Bool,
+        "topics are created as on the source",
+    ),
     Key::ignored("topic.tracking.*", CLUSTER, Kind::Text, "there is no REST interface yet"),
     Key::ignored("plugin.path", CLUSTER, Kind::Text, "Java plugins cannot be loaded"),
     Key::ignored("plugin.discovery", CLUSTER, Kind::Text, "Java plugins cannot be loaded"),
     Key::ignored(
-    "connector.client.config.override.policy", CLUSTER, Kind::Text, "overrides are always allowed"),
+        "connector.client.config.override.policy",
+        CLUSTER,
+        Kind::Text,
+        "overrides are always allowed",
+    ),
     Key::ignored("metrics.*", CLUSTER, Kind::Text, "there is no JMX"),
     Key::ignored("metric.reporters", CLUSTER, Kind::Text, "Java metric reporters cannot be loaded"),
     Key::ignored("listeners", FILE, Kind::Text, NO_REST).agreeing(&[""]),
@@ -104,12 +121,17 @@ pub(super) const KEYS: &[Key] = &[
     Key::with("key.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
     Key::with("value.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
     Key::with(
-    "header.converter", CLUSTER, Kind::Class(&[BYTES]), Status::Inert("bytes stay bytes")),
+        "header.converter",
+        CLUSTER,
+        Kind::Class(&[BYTES]),
+        Status::Inert("bytes stay bytes"),
+    ),
     Key::with(
         "replication.policy.*",
         CLUSTER,
         Kind::Text,
         Status::WarnIgnored(
-        "only `replication.policy.*` without prefix or with a flow's prefix counts"),
+            "only `replication.policy.*` without prefix or with a flow's prefix counts",
+        ),
     ),
 ];
