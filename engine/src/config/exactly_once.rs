@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::finding::{Findings, Report, Severity};
 use super::keys::Places;
 use super::layers::{self, Layer};
-use super::model::{Boundary, ExactlyOnceConfig};
+use super::model::ExactlyOnceConfig;
 use super::reader::Reader;
 use super::values;
+use crate::flow::settings::{Boundary, RoundSettings};
 
 const FLOW: Places = Places::FLOW;
 const CLUSTER: Places = Places::CLUSTER;
@@ -37,9 +38,12 @@ pub(super) fn config(
     let (group, name) = names;
     let tasks = connector.get("tasks.max").and_then(|tasks| values::number(&tasks.value));
     let tasks = tasks.unwrap_or(1).clamp(1, MAX_TASKS);
-    Some(ExactlyOnceConfig {
+    let rounds = RoundSettings {
         boundary: reader.choice(connector, FLOW, "transaction.boundary", boundaries),
         transaction_timeout: reader.millis(producer, Places::PRODUCER, "transaction.timeout.ms"),
+    };
+    Some(ExactlyOnceConfig {
+        rounds,
         replaced: (0..tasks).map(|task| format!("{group}-{name}-{task}")).collect(),
     })
 }

@@ -21,7 +21,7 @@ pub mod values;
 
 pub use finding::{Finding, Severity};
 pub use model::{
-    Boundary, CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
+    CheckpointsConfig, ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom,
     EffectiveSetting, ExactlyOnceConfig, FlowConfig, GroupsConfig, HeartbeatsConfig,
     IsolationLevel, OffsetSyncsConfig, Origin, PositionsConfig, ProcessConfig, ProducerConfig,
     Replication, StartFrom,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::values::BrokerAddress;
-use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy};
+use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy, RoundSettings};
 use crate::model::Side;
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter};
 use crate::policy::naming::Naming;
@@ -113,20 +113,9 @@ pub struct ProcessConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExactlyOnceConfig {
     /// When a transaction ends.
-    pub boundary: Boundary,
-    /// After how long the target aborts a transaction that is left alone.
-    pub transaction_timeout: Duration,
+    pub rounds: RoundSettings,
     /// Transactional ids of MirrorMaker 2's tasks, which are shut out.
     pub replaced: Vec<String>,
-}
-
-/// `transaction.boundary`: when a transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boundary {
-    /// When nothing more waits, and before it grows large.
-    Poll,
-    /// When it is this old.
-    Interval(Duration),
 }
 
 /// Where and how often a flow stores its positions.

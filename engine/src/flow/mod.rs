@@ -20,6 +20,7 @@ mod partition;
 mod produce_lane;
 mod queue;
 mod recovery;
+mod round;
 pub mod settings;
 pub mod shard;
 mod target_side;

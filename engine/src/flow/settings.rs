@@ -1,5 +1,7 @@
 //! What the data plane may be told: sizes, limits, policies.
 
+use std::time::Duration;
+
 use protocol_client::batch::AppendTime;
 use protocol_client::wire::fetch::Isolation;
 
@@ -31,6 +33,24 @@ pub enum DivergencePolicy {
     Fail,
     /// Report it and go on, with repeats rather than losses.
     Resume,
+}
+
+/// When a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// When nothing more waits, and before it grows large.
+    Poll,
+    /// When it is this old.
+    Interval(Duration),
+}
+
+/// How records and positions are written in transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundSettings {
+    /// When a transaction ends.
+    pub boundary: Boundary,
+    /// After how long the target aborts a transaction that is left alone.
+    pub transaction_timeout: Duration,
 }
 
 /// Settings of one shard, the same for all its partitions.
