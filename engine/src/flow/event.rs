@@ -7,7 +7,7 @@ use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::conn::fetch_session::SessionError;
 use protocol_client::wire::error_code::ErrorCode;
-use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
+use protocol_client::wire::fetch::{Isolation, RawFetch, RawFetchAnswer};
 use protocol_client::wire::produce::{RawProduce, RawProduceAnswer};
 
 use super::settings::TargetLimits;
@@ -111,6 +111,8 @@ pub enum Event {
     TargetEnd(PartitionKey, Result<i64, ErrorCode>),
     /// A piece of a partition's log, for comparison.
     LogRead(PartitionKey, Side, Result<Box<ReadChunk>, ErrorCode>),
+    /// What was asked of the coordinator is done; or not, then with the code if it answered.
+    Coordinated(Result<(), Option<ErrorCode>>),
     /// Finish what is in flight, then say [`Effect::Drained`].
     Drain,
     /// A deadline has come.
@@ -133,7 +135,9 @@ pub enum Effect {
     /// Ask the target's leader for a log's end.
     AskTargetEnd(PartitionKey),
     /// Read a piece of a partition's log from this offset on, for comparison. One at a time for each partition.
-    ReadLog(PartitionKey, Side, i64),
+    ReadLog(PartitionKey, Side, i64, Isolation),
+    /// Ask the coordinator of transactions; answered with [`Event::Coordinated`]. One at a time.
+    Coordinate(Coordinate),
     /// Get the next epoch of the producer, or another producer: what a partition knows of this one is of no use any more.
     RenewProducer,
     /// Another instance writes in our place: stop for good.
@@ -144,6 +148,24 @@ pub enum Effect {
     Report(Report),
     /// Nothing is in flight any more.
     Drained,
+}
+
+/// What the coordinator of transactions is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coordinate {
+    /// Make these partitions, and those that hold their positions, part of the transaction.
+    Add(Vec<PartitionKey>),
+    /// Write these positions in the transaction: where each partition stands, as the source calls it.
+    Positions(Vec<(TopicPartition, Pair)>),
+    /// End the transaction: everything counts.
+    Commit,
+    /// End the transaction: nothing counts.
+    Abort,
+    /// Give the producer its next epoch, told with [`Event::Producer`] before the answer.
+    Renew {
+        /// Whoever has the transactional id now, or nobody.
+        anew: bool,
+    },
 }
 
 /// Something that people should hear about a partition.

@@ -113,6 +113,9 @@ pub(super) enum Answer {
     Failed(ErrorCode),
 }
 
+/// How a header is made fit for the target: as part of a transaction there, or not.
+pub(super) type Patch = fn(&BatchHeader<'_>, ProducerStamp) -> [u8; HEADER_BYTES];
+
 /// A stamped batch in the window of a partition.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -132,7 +135,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Patches the header of a draft; the payload stays where it is.
-    pub(super) fn new(draft: Draft, stamp: ProducerStamp) -> Self {
+    pub(super) fn new(draft: Draft, stamp: ProducerStamp, patch: Patch) -> Self {
         let header = BatchHeader::of(&draft.header);
         Self {
             source_first: draft.source_first,

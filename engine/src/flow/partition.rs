@@ -6,6 +6,7 @@
 //! troubles independently of each other.
 
 mod begin;
+mod in_round;
 mod trouble;
 
 use protocol_client::batch::TxnFilter;
@@ -41,6 +42,7 @@ pub(super) enum Note {
     WantTurn,
     RefreshMetadata(Side),
     RenewProducer(Spent),
+    BreakRound,
     WakeAt(Moment),
     Tell(Happening),
 }
@@ -112,6 +114,8 @@ pub(super) struct PartitionFlow {
     end_stale: bool,
     /// Logs are being compared to find out what a former run has left.
     recovery: Option<Recovery>,
+    /// The position when the partition first sent in the round that is open: what it goes back to.
+    anchor: Option<i64>,
 }
 
 impl PartitionFlow {
@@ -130,7 +134,10 @@ impl PartitionFlow {
         if end_asked {
             cx.notes.push(Note::AskTargetEnd);
         }
-        let target = TargetSide::new(std::mem::take(&mut spec.index));
+        let mut target = TargetSide::new(std::mem::take(&mut spec.index));
+        if cx.settings.rounds.is_some() {
+            target.use_transactions();
+        }
         Self {
             spec,
             source_leader: None,
@@ -153,11 +160,17 @@ impl PartitionFlow {
             end_asked,
             end_stale: false,
             recovery: None,
+            anchor: None,
         }
     }
 
     /// Next source offset that is not known to be at the target: what a restart begins with. `None` if it was refused.
     pub(super) fn position(&self) -> Option<i64> {
+        self.anchor.or_else(|| self.next_offset())
+    }
+
+    /// The same, if everything that was acknowledged counts.
+    fn next_offset(&self) -> Option<i64> {
         let refused = matches!(self.spec.start, Start::Refused(_));
         let waiting = || self.target.first_offset().or_else(|| self.queue.first_offset());
         (!refused).then(|| waiting().unwrap_or(self.fetch_offset))
@@ -173,7 +186,7 @@ impl PartitionFlow {
 
     /// The target offset behind everything delivered, once known.
     pub(super) fn target_next(&self) -> Option<i64> {
-        self.target.target_next()
+        self.target.committed_next()
     }
 
     pub(super) fn delivered(&self) -> Delivered {
@@ -264,6 +277,9 @@ impl PartitionFlow {
             if !self.target.has_room() {
                 return None;
             }
+            if cx.settings.rounds.is_some() {
+                self.join_round();
+            }
             match self.queue.next(&self.spec.limits, cx.settings.batches, cx.frames) {
                 Ok(None) => return None,
                 Ok(Some(draft)) => self.target.push(draft, producer),
@@ -347,6 +363,9 @@ impl PartitionFlow {
 
     /// The target answered for the batch in this request; [`ErrorCode::NETWORK_EXCEPTION`] when the connection was lost.
     pub(super) fn on_produced(&mut self, request: u64, outcome: Outcome, cx: &mut Cx<'_>) {
+        if cx.settings.rounds.is_some() {
+            return self.on_produced_in_round(request, outcome, cx);
+        }
         if outcome.is_ok() {
             self.damaged = 0;
             self.worked(Side::Target, cx);
@@ -362,6 +381,9 @@ impl PartitionFlow {
 
     /// The partition has another leader at the target, or the same once more: what it holds may be another thing.
     pub(super) fn on_leader_moved(&mut self, cx: &mut Cx<'_>) {
+        if cx.settings.rounds.is_some() {
+            return self.break_round(cx);
+        }
         let step = self.target.on_leader_moved();
         self.take(step, cx);
     }
@@ -414,6 +436,9 @@ impl PartitionFlow {
     fn compare(&mut self, cx: &mut Cx<'_>) {
         self.target_retry_at = None;
         let known = self.target.target_next().is_some();
+        if known && cx.settings.rounds.is_some() {
+            return self.target.set_phase(Phase::Ready);
+        }
         self.target.set_phase(if known { Phase::Comparing } else { Phase::Asking });
         self.ask_target(cx);
     }

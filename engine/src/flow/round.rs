@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 
 use super::event::PartitionKey;
 use super::link::backoff;
@@ -50,6 +50,8 @@ pub(super) enum Came {
     Joined(BTreeSet<PartitionKey>),
     /// The partition must not be written.
     Refused(PartitionKey, ErrorCode),
+    /// The partition cannot be written at present.
+    Delayed(PartitionKey),
     /// What these partitions sent counts, and so do their positions.
     Committed(BTreeSet<PartitionKey>),
     /// Nothing of what these partitions sent counts; the producer has a new epoch.
@@ -231,7 +233,7 @@ impl Round {
             Err(code) => {
                 self.retry_at = Some(now + backoff(self.failures, rng));
                 self.failures = self.failures.saturating_add(1);
-                self.failed(ask, code.filter(|code| !code.class().retryable()))
+                self.failed(ask, code)
             }
         }
     }
@@ -257,7 +259,6 @@ impl Round {
         }
     }
 
-    /// `code` is that of a final refusal.
     fn failed(&mut self, ask: Ask, code: Option<ErrorCode>) -> Came {
         const UNKNOWN_ID: Option<ErrorCode> = Some(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
         const NOTHING_TO_END: Option<ErrorCode> = Some(ErrorCode::INVALID_TXN_STATE);
@@ -272,8 +273,10 @@ impl Round {
             (Ask::Commit | Ask::Abort, NOTHING_TO_END) => {
                 self.state = State::Renewing { anew: false };
             }
-            (Ask::Commit, Some(_)) => self.state = State::Aborting,
-            (Ask::Commit, None) | (Ask::Abort | Ask::Renew { .. }, _) => {}
+            (Ask::Commit, Some(code)) if !code.class().retryable() => {
+                self.state = State::Aborting;
+            }
+            (Ask::Commit | Ask::Abort | Ask::Renew { .. }, _) => {}
         }
         Came::Nothing
     }
@@ -282,10 +285,16 @@ impl Round {
         // As far as is known, the transaction has begun.
         self.state = State::Open;
         let joining = std::mem::take(&mut self.joining);
-        match (code, joining.first()) {
-            (Some(code), Some(key)) if joining.len() == 1 => Came::Refused(*key, code),
+        let of_partition = code.filter(|code| {
+            !code.class().retryable() || code.class() == RetryClass::RefreshMetadata
+        });
+        match (of_partition, joining.first()) {
+            (Some(code), Some(key)) if joining.len() == 1 => match code.class().retryable() {
+                true => Came::Delayed(*key),
+                false => Came::Refused(*key, code),
+            },
             _ => {
-                self.singly |= code.is_some();
+                self.singly |= of_partition.is_some();
                 self.waiting.extend(joining);
                 Came::Nothing
             }

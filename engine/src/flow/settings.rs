@@ -1,5 +1,6 @@
 //! What the data plane may be told: sizes, limits, policies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol_client::batch::AppendTime;
@@ -62,6 +63,10 @@ pub struct ShardSettings {
     pub on_gap: GapPolicy,
     /// What to do about a target that lacks what was written to it.
     pub on_divergence: DivergencePolicy,
+    /// How records and positions are written in transactions, if they are.
+    pub rounds: Option<RoundSettings>,
+    /// The transactional id that those are of.
+    pub transactional_id: Option<Arc<str>>,
     /// Whether the source is read with `read_committed`.
     pub isolation: Isolation,
     /// This shard's share of the memory budget, in bytes.
@@ -88,6 +93,8 @@ impl Default for ShardSettings {
             batches: BatchMode::Auto,
             on_gap: GapPolicy::Continue,
             on_divergence: DivergencePolicy::Fail,
+            rounds: None,
+            transactional_id: None,
             isolation: Isolation::ReadUncommitted,
             budget_bytes: 64 << 20,
             fetch_max_bytes: 8 << 20,

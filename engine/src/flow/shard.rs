@@ -8,6 +8,7 @@
 mod lanes;
 mod placement;
 mod pump;
+mod rounds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::frames::Frames;
 pub use super::partition::PartitionState;
 use super::partition::{Cx, Note, PartitionFlow};
 use super::produce_lane::ProduceLane;
+use super::round::Round;
 use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
 use super::target_side::Spent;
@@ -87,6 +89,8 @@ pub struct Shard {
     /// Those whose turn it is.
     recovering: BTreeSet<PartitionKey>,
     producer: Option<Producer>,
+    /// The transactions, if records are written in any.
+    round: Option<Round>,
     /// Another producer has been asked for, or this one is shut out.
     renewing: bool,
     next_request: u64,
@@ -121,6 +125,7 @@ impl Shard {
     pub fn new(settings: ShardSettings, seed: u64) -> Self {
         Self {
             frames: Frames::new(settings.budget_bytes),
+            round: settings.rounds.map(Round::new),
             settings,
             rng: fastrand::Rng::with_seed(seed),
             partitions: BTreeMap::new(),
@@ -168,6 +173,7 @@ impl Shard {
             Event::LogRead(key, side, read) => {
                 self.with(now, key, effects, |flow, cx| flow.on_log_read(side, read, cx))
             }
+            Event::Coordinated(answer) => self.on_coordinated(now, answer, effects),
             Event::Drain => self.drain(),
             Event::Tick => {}
         }
@@ -189,6 +195,7 @@ impl Shard {
             .chain(stall)
             .chain(refresh.map(|refresh| refresh.not_before))
             .chain(wake)
+            .chain(self.round.as_ref().and_then(Round::deadline))
             .min()
     }
 
@@ -290,6 +297,7 @@ impl Shard {
 
     fn remove(&mut self, key: PartitionKey) {
         let Some(mut slot) = self.partitions.remove(&key) else { return };
+        self.round.iter_mut().for_each(|round| round.leave(key));
         let source = &slot.flow.spec.source;
         self.keys.remove(&(source.topic.clone(), source.index));
         slot.flow.clear(&mut self.frames);
@@ -299,6 +307,7 @@ impl Shard {
 
     fn drain(&mut self) {
         self.draining = true;
+        self.round.iter_mut().for_each(Round::drain);
         for slot in self.partitions.values_mut() {
             slot.flow.drain(&mut self.frames);
         }
@@ -334,7 +343,11 @@ impl Shard {
                 Note::AskSourceRange => effects.push(Effect::AskSourceRange(key)),
                 Note::AskTargetEnd => effects.push(Effect::AskTargetEnd(key)),
                 Note::WantTurn => self.recoveries.push_back(key),
-                Note::ReadLog(side, from) => effects.push(Effect::ReadLog(key, side, from)),
+                Note::ReadLog(side, from) => {
+                    let isolation = self.isolation_for(key, side);
+                    effects.push(Effect::ReadLog(key, side, from, isolation));
+                }
+                Note::BreakRound => self.round.iter_mut().for_each(|round| round.break_off(key)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
                 Note::RenewProducer(why) => {
                     let is_named = self.producer.is_some_and(|one| one.is_named);
@@ -382,8 +395,11 @@ impl Shard {
             && let Some(lane) =
                 slot.flow.target_leader.and_then(|leader| self.produce_lanes.get_mut(&leader.node))
         {
-            slot.ready = true;
-            lane.push_ready(key);
+            let admits = |round: &mut Round| lane.link.is_up() && round.admits(key);
+            if self.round.as_mut().is_none_or(admits) {
+                slot.ready = true;
+                lane.push_ready(key);
+            }
         }
     }
 

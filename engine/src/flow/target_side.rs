@@ -15,11 +15,14 @@
 
 use std::collections::VecDeque;
 
-use protocol_client::batch::{BatchHeader, Entry, Magic, ProducerStamp};
+use protocol_client::batch::{
+    BatchHeader, Entry, Magic, ProducerStamp, patch, patch_in_transaction,
+};
 use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::Frames;
-use super::outgoing::{Answer, Draft, Outgoing, Way};
+use super::outgoing::{Answer, Draft, Outgoing, Patch, Way};
+use super::recovery::PairedRun;
 use crate::index::OffsetIndex;
 
 /// Batches of one partition that may be under way.
@@ -155,6 +158,16 @@ pub(super) struct TargetSide {
     index: OffsetIndex,
     /// Offsets that were stepped over and nobody has heard of: the first, the one behind the last, how many.
     foreign: Option<(i64, i64, u64)>,
+    /// What was acknowledged in a transaction that has not ended yet; none where there are no transactions.
+    uncommitted: Option<Uncommitted>,
+}
+
+/// What counts when a transaction is committed.
+#[derive(Debug, Default)]
+struct Uncommitted {
+    runs: Vec<PairedRun>,
+    /// Where the partition stood when the transaction began: the end of what was known, and the totals.
+    before: Option<(Option<i64>, Delivered)>,
 }
 
 impl TargetSide {
@@ -172,7 +185,51 @@ impl TargetSide {
             delivered: Delivered::default(),
             index,
             foreign: None,
+            uncommitted: None,
         }
+    }
+
+    /// From now on records are written in transactions.
+    pub(super) fn use_transactions(&mut self) {
+        self.uncommitted = Some(Uncommitted::default());
+    }
+
+    /// What is sent from here on counts when the transaction is committed.
+    pub(super) fn begin_transaction(&mut self) {
+        let state = (self.target_next, self.delivered);
+        if let Some(uncommitted) = &mut self.uncommitted {
+            uncommitted.before.get_or_insert(state);
+        }
+    }
+
+    /// The target offset behind everything that counts.
+    pub(super) fn committed_next(&self) -> Option<i64> {
+        let before = self.uncommitted.as_ref().and_then(|uncommitted| uncommitted.before);
+        before.map_or(self.target_next, |(next, _)| next)
+    }
+
+    /// What was acknowledged counts.
+    pub(super) fn commit(&mut self) {
+        let Some(uncommitted) = &mut self.uncommitted else { return };
+        for run in std::mem::take(uncommitted).runs {
+            self.index.append(run.source_first, run.target_first, run.count);
+        }
+    }
+
+    /// Nothing of what was acknowledged counts; what was known of the log's end stays known.
+    pub(super) fn abort(&mut self, frames: &mut Frames) {
+        self.clear(frames);
+        let uncommitted = self.uncommitted.as_mut().map(std::mem::take);
+        if let Some((_, delivered)) = uncommitted.and_then(|uncommitted| uncommitted.before) {
+            self.delivered = delivered;
+        }
+    }
+
+    /// The next batch is the first of another producer.
+    pub(super) fn reset_producer(&mut self) {
+        self.producer = None;
+        self.next_sequence = 0;
+        self.established = false;
     }
 
     /// Which offset is which, of all that was copied.
@@ -257,7 +314,8 @@ impl TargetSide {
     pub(super) fn push(&mut self, draft: Draft, producer: (i64, i16)) {
         let (producer_id, epoch) = *self.producer.get_or_insert(producer);
         let stamp = ProducerStamp { producer_id, epoch, base_sequence: self.next_sequence };
-        let batch = Outgoing::new(draft, stamp);
+        let patch: Patch = if self.uncommitted.is_some() { patch_in_transaction } else { patch };
+        let batch = Outgoing::new(draft, stamp, patch);
         self.next_sequence = sequence_after(self.next_sequence, batch.records);
         self.window.push_back(batch);
     }
@@ -506,7 +564,12 @@ impl TargetSide {
         self.target_next = Some(base_offset + i64::from(batch.records));
         let mut target_first = base_offset;
         for run in batch.runs.as_slice() {
-            self.index.append(run.source_first, target_first, run.count);
+            let paired =
+                PairedRun { source_first: run.source_first, target_first, count: run.count };
+            match &mut self.uncommitted {
+                Some(uncommitted) => uncommitted.push(paired),
+                None => self.index.append(paired.source_first, target_first, paired.count),
+            }
             target_first += i64::from(run.count);
         }
         self.delivered.records += u64::from(batch.records);
@@ -525,7 +588,8 @@ impl TargetSide {
     fn step_over(&mut self, next: i64, is_foreign: bool) {
         let from = self.target_next.unwrap_or(next);
         self.target_next = Some(next);
-        if is_foreign && next > from {
+        // The markers of our own transactions lie between our batches.
+        if is_foreign && self.uncommitted.is_none() && next > from {
             let (first, _, offsets) = self.foreign.unwrap_or((from, next, 0));
             self.foreign = Some((first, next, offsets + (next - from).unsigned_abs()));
         }
@@ -543,6 +607,20 @@ impl TargetSide {
         self.doubts = 0;
         self.phase = Phase::Ready;
         Step::Settled
+    }
+}
+
+impl Uncommitted {
+    fn push(&mut self, run: PairedRun) {
+        let last = self.runs.last_mut().filter(|last| {
+            let count = i64::from(last.count);
+            (last.source_first + count, last.target_first + count)
+                == (run.source_first, run.target_first)
+        });
+        match last.and_then(|last| Some((last.count.checked_add(run.count)?, last))) {
+            Some((count, last)) => last.count = count,
+            None => self.runs.push(run),
+        }
     }
 }
 

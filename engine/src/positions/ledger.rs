@@ -130,6 +130,11 @@ impl Ledger {
         known.max_by_key(|(index, _)| **index).map_or(0, |(index, _)| index + 1)
     }
 
+    /// The transactional ids that anything is noted of.
+    pub fn transactional_ids(&self) -> impl Iterator<Item = &str> {
+        self.ended.keys().map(String::as_str)
+    }
+
     /// The last producer of this transactional id that ended in good order.
     pub fn ended(&self, transactional_id: &str) -> Option<EndedProducer> {
         self.ended.get(transactional_id).copied()
@@ -266,6 +271,35 @@ impl Ledger {
         let at = key.source_partition().filter(|at| at.cluster == self.cluster)?;
         Some(self.stored.entry(at.topic.into()).or_default().entry(at.partition).or_default())
     }
+}
+
+/// The partitions of the offsets topic that a source partition's position goes to: Connect's record, and ours.
+pub fn places(connector: &str, at: SourcePartition<'_>, partitions: i32) -> [Option<i32>; 2] {
+    let keys = [ConnectOffsetKey::source(connector, at), pair::key(connector, at)];
+    keys.map(|key| key.topic_partition(partitions))
+}
+
+/// The batches that store these positions whatever is stored, each with the partition of the offsets topic it belongs to.
+/// Only for who writes both records of a position in one transaction.
+///
+/// # Errors
+/// A batch cannot be built.
+pub fn encode_together(
+    connector: &str,
+    cluster: &str,
+    positions: &[(TopicPartition, Pair)],
+    partitions: i32,
+    now_ms: i64,
+) -> Result<Vec<(i32, Rebuilt)>, BatchError> {
+    let mut batches = Batches::new(partitions, now_ms);
+    for (source, pair) in positions {
+        let at = SourcePartition { cluster, topic: &source.topic, partition: source.index };
+        let value = ConnectOffsetValue::new(pair.source_next - 1).encode();
+        batches.push(&ConnectOffsetKey::source(connector, at), &value)?;
+        let stored = StoredPair { pair: *pair, previous: pair.source_next };
+        batches.push(&pair::key(connector, at), &stored.encode())?;
+    }
+    batches.finish()
 }
 
 /// Records on their way into the partitions of the offsets topic.

@@ -94,6 +94,16 @@ impl PositionStore {
         self.ledger.partitions(topic)
     }
 
+    /// The transactional ids that anything is noted of.
+    pub fn transactional_ids(&self) -> impl Iterator<Item = &str> {
+        self.ledger.transactional_ids()
+    }
+
+    /// How many partitions the topic has.
+    pub fn topic_partitions(&self) -> i32 {
+        self.partitions
+    }
+
     /// The last producer of this transactional id that ended in good order.
     pub fn ended(&self, transactional_id: &str) -> Option<EndedProducer> {
         self.ledger.ended(transactional_id)
@@ -119,6 +129,12 @@ impl PositionStore {
         let count = changes.len();
         self.ledger.commit(changes);
         Ok(count)
+    }
+
+    /// Takes note of positions that somebody else has written.
+    pub fn note(&mut self, positions: impl IntoIterator<Item = Position>) {
+        let changes = self.ledger.changes(positions);
+        self.ledger.commit(changes);
     }
 
     /// Notes that the producers of these transactional ids ended in good order.

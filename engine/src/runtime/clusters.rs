@@ -56,6 +56,9 @@ pub(super) fn shard_settings(
         batches: config.batches,
         on_gap: config.on_gap,
         on_divergence: config.on_divergence,
+        rounds: config.exactly_once.as_ref().map(|transactions| transactions.rounds),
+        // Each shard has its own.
+        transactional_id: None,
         isolation: isolation(config),
         budget_bytes,
         fetch_max_bytes: consumer.fetch_max_bytes.unwrap_or(defaults.fetch_max_bytes),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol_client::ClientError;
+use protocol_client::client::ProducerIdentity;
 use protocol_client::cluster;
 use protocol_client::wire::error_code::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,14 +28,17 @@ use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
+use super::transactions::{self, TransactionsSetup};
 use crate::config::{FlowConfig, PositionsConfig, ProcessConfig};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Producer, Start};
+use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Delivered, PartitionState, Progress};
 use crate::model::{Pair, Side};
 use crate::positions::beginning::{Beginning, Situation};
 use crate::positions::ledger::{Ledger, Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
+use crate::records::pair::EndedProducer;
 
 /// Wait between attempts to reach a cluster, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -78,11 +82,15 @@ impl FlowSetup {
         let news = Arc::new(News::default());
         let shards = (0..threads.len()).map(|index| {
             let (commands, receiver) = mpsc::unbounded_channel();
+            let transactional_id = config
+                .exactly_once
+                .as_ref()
+                .map(|_| producers::transactional_id(&config, index).into());
             let setup = ShardSetup {
                 flow: name.clone(),
                 index,
                 brokers: brokers.clone(),
-                settings: settings.clone(),
+                settings: ShardSettings { transactional_id, ..settings.clone() },
                 clock,
                 news: news.clone(),
                 seed: fastrand::u64(..),
@@ -206,11 +214,16 @@ impl Flow {
     async fn work(&mut self) -> Result<(), EngineError> {
         self.reach().await?;
         self.ensure_alone().await?;
+        // What an earlier instance left open is undone before its positions are read.
+        let identities = self.take_over().await?;
         self.open_positions().await?;
         if let Some(setup) = self.setup.syncs() {
             self.syncs = Syncs::open(setup).await;
         }
-        self.start_producers().await?;
+        match identities {
+            Some(identities) => self.start_transactions(identities).await?,
+            None => self.start_producers().await?,
+        }
         self.discover_until_done().await?;
         let config = &self.setup.config;
         let never = Duration::from_secs(365 * 24 * 3600);
@@ -286,8 +299,72 @@ impl Flow {
         Ok(())
     }
 
+    /// With transactions each shard has a producer; theirs are shut out that wrote before, and those of MirrorMaker 2.
+    async fn take_over(&self) -> Result<Option<Vec<ProducerIdentity>>, EngineError> {
+        let FlowSetup { name, config, clients, shards, .. } = &self.setup;
+        let Some(exactly_once) = &config.exactly_once else { return Ok(None) };
+        let own = (0..shards.len()).map(|index| producers::transactional_id(config, index));
+        let ids: Vec<String> = own.chain(exactly_once.replaced.iter().cloned()).collect();
+        let timeout_ms = producers::timeout_ms(config);
+        let take_over = async || producers::take_over(&clients.target, &ids, timeout_ms).await;
+        let identities = until_works(name, &config.target.alias, take_over).await?;
+        Ok(Some(identities))
+    }
+
+    async fn start_transactions(
+        &mut self,
+        identities: Vec<ProducerIdentity>,
+    ) -> Result<(), EngineError> {
+        let count = self.setup.shards.len();
+        self.shut_out_others(count).await?;
+        let FlowSetup { name, config, clients, clock, shards, .. } = &self.setup;
+        let Some(store) = &self.store else { return Ok(()) };
+        let id_of = |index| producers::transactional_id(config, index);
+        // Whoever comes next has to know whom to shut out; that they ended in good order is not said.
+        let known = EndedProducer { id: -1, epoch: -1 };
+        let known = (0..count).map(|index| (id_of(index), known)).collect();
+        let note = async || store.write_ends(&known, clock.wall_ms()).await;
+        until_works(name, &config.target.alias, note).await?;
+        for (index, (shard, identity)) in shards.iter().zip(identities).enumerate() {
+            let setup = TransactionsSetup {
+                flow: name.clone(),
+                client: clients.target.clone(),
+                clock: *clock,
+                transactional_id: id_of(index).into(),
+                timeout_ms: producers::timeout_ms(config),
+                identity,
+                connector: config.connector.clone(),
+                cluster: config.source.alias.clone(),
+                offsets_topic: config.positions.topic.as_str().into(),
+                offsets_partitions: store.topic_partitions(),
+            };
+            let _ = shard.send(Command::Transactions(Box::new(setup)));
+            let _ = shard.send(Command::Producer(transactions::named(identity)));
+        }
+        Ok(())
+    }
+
+    /// An earlier instance may have had more producers than the `count` that this one has: those are shut out too, and
+    /// positions are read again.
+    async fn shut_out_others(&mut self, count: usize) -> Result<(), EngineError> {
+        let FlowSetup { name, config, clients, .. } = &self.setup;
+        let Some(store) = &self.store else { return Ok(()) };
+        let own: Vec<String> =
+            (0..count).map(|index| producers::transactional_id(config, index)).collect();
+        let others = store.transactional_ids().filter(|id| !own.iter().any(|one| one == id));
+        let others: Vec<String> = others.map(str::to_owned).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let timeout_ms = producers::timeout_ms(config);
+        let shut_out = async || producers::take_over(&clients.target, &others, timeout_ms).await;
+        until_works(name, &config.target.alias, shut_out).await?;
+        self.open_positions().await
+    }
+
     /// The flow's shards share a producer, their partitions are apart.
     async fn start_producers(&mut self) -> Result<(), EngineError> {
+        self.shut_out_others(1).await?;
         let FlowSetup { name, config, clients, .. } = &self.setup;
         let id = producers::transactional_id(config, 0);
         let start = async || FlowProducer::start(clients.target.clone(), name, id.clone()).await;
@@ -355,7 +432,10 @@ impl Flow {
     /// can arrive there any more. If it ended in good order, there is nothing to arrive.
     async fn mark(&mut self) {
         let specs = std::mem::take(&mut self.unmarked);
-        let (Some(producer), Some(store)) = (&self.producer, &self.store) else { return };
+        let (Some(producer), Some(store)) = (&self.producer, &self.store) else {
+            // What is part of a transaction needs no mark.
+            return self.hand_out(specs);
+        };
         let was_written =
             |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_) | Start::SetBack(_));
         let mut targets: Vec<_> = specs.iter().filter(was_written).map(target_of).collect();
@@ -586,6 +666,10 @@ impl Flow {
             });
             Some(Position { source: at.source.clone(), next, pair })
         });
+        if self.setup.config.exactly_once.is_some() {
+            store.note(positions);
+            return Ok(());
+        }
         store.write(positions, self.setup.clock.wall_ms()).await.map(drop)
     }
 

@@ -19,6 +19,7 @@ mod takeover;
 mod tell;
 mod threads;
 mod topics;
+mod transactions;
 mod translate;
 mod verify;
 

@@ -39,6 +39,31 @@ pub(super) fn transactional_id(config: &FlowConfig, number: usize) -> String {
     format!("kmirror-{}-{source}-{target}-{number}", config.connector)
 }
 
+/// Takes over transactional ids from whoever has them, which ends what they have open: committed if that was asked for,
+/// else aborted.
+///
+/// # Errors
+/// One of them cannot be had.
+pub(super) async fn take_over(
+    client: &Client,
+    ids: &[String],
+    transaction_timeout_ms: i32,
+) -> Result<Vec<ProducerIdentity>, ClientError> {
+    let mut identities = Vec::with_capacity(ids.len());
+    for id in ids {
+        let wanted = ProducerRequest { transaction_timeout_ms, ..request(id, None) };
+        identities.push(client.init_transactional_producer(wanted).await?);
+    }
+    Ok(identities)
+}
+
+/// After how long the target aborts a transaction of the flow, in milliseconds.
+pub(super) fn timeout_ms(config: &FlowConfig) -> i32 {
+    let timeout = config.exactly_once.as_ref().map(|one| one.rounds.transaction_timeout);
+    let timeout_ms = timeout.map(|timeout| i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+    timeout_ms.unwrap_or(MARKING_TIMEOUT_MS)
+}
+
 impl FlowProducer {
     /// Takes over from whoever wrote for the flow before. What cannot be had costs a warning and the protection, not the
     /// flow.

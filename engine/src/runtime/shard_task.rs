@@ -3,6 +3,7 @@
 //! No decision about Kafka is made here. Everything runs on one thread.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use protocol_client::ClientError;
@@ -18,8 +19,10 @@ use tokio::time::sleep_until;
 use super::clock::Clock;
 use super::indexes::Ask;
 use super::tell::{self, Brokers};
+use super::transactions::{Request, Transactions, TransactionsSetup};
 use crate::flow::event::{
-    Effect, Event, Failure, Happening, LaneId, LogRange, PartitionKey, PartitionSpec, Producer,
+    Coordinate, Effect, Event, Failure, Happening, LaneId, LogRange, PartitionKey, PartitionSpec,
+    Producer,
 };
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Progress, Shard, SyncState};
@@ -43,6 +46,8 @@ pub(super) enum Command {
     Views(Arc<ClusterView>, Arc<ClusterView>),
     /// Who writes at the target from now on.
     Producer(Producer),
+    /// Records are written in these transactions.
+    Transactions(Box<TransactionsSetup>),
     /// What is there to store of the indexes?
     SyncStates(oneshot::Sender<Vec<SyncState>>),
     /// The indexes of these partitions of the source, of those that the shard has.
@@ -90,8 +95,15 @@ pub(super) struct ShardSetup {
 pub(super) async fn run(setup: ShardSetup, mut commands: mpsc::UnboundedReceiver<Command>) {
     let (events, mut happened) = mpsc::unbounded_channel();
     let shard = Shard::new(setup.settings.clone(), setup.seed);
-    let mut shell =
-        Shell { shard, setup, events, lanes: HashMap::new(), effects: Vec::new(), drained: None };
+    let mut shell = Shell {
+        shard,
+        setup,
+        events,
+        lanes: HashMap::new(),
+        effects: Vec::new(),
+        transactions: None,
+        drained: None,
+    };
     loop {
         let deadline = shell.shard.next_deadline().map(|at| shell.setup.clock.instant(at));
         tokio::select! {
@@ -132,6 +144,7 @@ struct Shell {
     events: mpsc::UnboundedSender<Happened>,
     lanes: HashMap<LaneId, Connection>,
     effects: Vec<Effect>,
+    transactions: Option<Rc<Transactions>>,
     drained: Option<oneshot::Sender<()>>,
 }
 
@@ -174,6 +187,9 @@ impl Shell {
                 self.feed(Event::Metadata(Side::Target, target));
             }
             Command::Producer(producer) => self.feed(Event::Producer(producer)),
+            Command::Transactions(setup) => {
+                self.transactions = Some(Rc::new(Transactions::new(*setup)));
+            }
             Command::SyncStates(answer) => {
                 let _ = answer.send(self.shard.sync_states());
             }
@@ -238,7 +254,10 @@ impl Shell {
                 }),
                 Effect::AskSourceRange(key) => ranges.push(key),
                 Effect::AskTargetEnd(key) => ends.push(key),
-                Effect::ReadLog(key, side, from) => self.read_log(key, side, from),
+                Effect::ReadLog(key, side, from, isolation) => {
+                    self.read_log(key, side, from, isolation);
+                }
+                Effect::Coordinate(what) => self.coordinate(what),
                 Effect::RenewProducer => self.setup.news.renew.notify_one(),
                 Effect::Fenced => self.setup.news.fenced.notify_one(),
                 Effect::RefreshMetadata(side) => self.refresh(side),
@@ -263,11 +282,11 @@ impl Shell {
         }
     }
 
-    fn read_log(&self, key: PartitionKey, side: Side, from: i64) {
+    fn read_log(&self, key: PartitionKey, side: Side, from: i64, isolation: Isolation) {
         let Some((source, target)) = self.shard.names(key) else { return };
-        let (at, isolation) = match side {
-            Side::Source => (source, self.setup.settings.isolation),
-            Side::Target => (target, Isolation::ReadUncommitted),
+        let at = match side {
+            Side::Source => source,
+            Side::Target => target,
         };
         let client = self.client(side);
         let events = self.events.clone();
@@ -277,6 +296,32 @@ impl Shell {
                 .map(Box::new)
                 .map_err(|error| error.code().unwrap_or(ErrorCode::NETWORK_EXCEPTION));
             let _ = events.send(Happened::Event(Event::LogRead(key, side, read)));
+        });
+    }
+
+    fn coordinate(&self, what: Coordinate) {
+        let request = match what {
+            Coordinate::Add(keys) => {
+                Request::Add(keys.into_iter().filter_map(|key| self.shard.names(key)).collect())
+            }
+            other => Request::Other(other),
+        };
+        let events = self.events.clone();
+        let Some(transactions) = self.transactions.clone() else {
+            // A shard gets its transactions before its producer, and sends nothing without that.
+            let _ = events.send(Happened::Event(Event::Coordinated(Err(None))));
+            return;
+        };
+        tokio::task::spawn_local(async move {
+            let done = match transactions.carry_out(request).await {
+                Ok(producer) => {
+                    let renewed = producer.map(|one| Happened::Event(Event::Producer(one)));
+                    renewed.into_iter().for_each(|event| drop(events.send(event)));
+                    Ok(())
+                }
+                Err(error) => Err(error.code()),
+            };
+            let _ = events.send(Happened::Event(Event::Coordinated(done)));
         });
     }
 

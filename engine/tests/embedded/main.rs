@@ -7,3 +7,4 @@ mod groups;
 mod setup;
 mod syncs;
 mod topics;
+mod transactions;

@@ -521,13 +521,14 @@ impl World {
                 };
                 self.later(Item::Event(id, event));
             }
-            Effect::ReadLog(key, side, from) => {
+            Effect::ReadLog(key, side, from, _) => {
                 let read = self.read_log(id, key, side, from);
                 self.later(Item::Event(id, Event::LogRead(key, side, read.map(Box::new))));
             }
             Effect::Report(report) => self.hear(id, report),
             Effect::RenewProducer => self.later(Item::Renew(id)),
             Effect::Fenced => self.kill(id),
+            Effect::Coordinate(_) => unreachable!("no transactions are asked for"),
             Effect::Drained => {}
         }
     }

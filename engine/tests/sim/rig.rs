@@ -209,7 +209,7 @@ impl Rig {
     /// read; `None` is a record of somebody else.
     pub(crate) fn say_log(&mut self, batches: &[Option<&Asked<RawProduce>>]) -> usize {
         let reads = self.take(|effect| match effect {
-            Effect::ReadLog(key, Side::Target, from) => Some((*key, *from)),
+            Effect::ReadLog(key, Side::Target, from, _) => Some((*key, *from)),
             _ => None,
         });
         for (key, from) in &reads {

@@ -104,6 +104,8 @@ impl ErrorCode {
     pub const PRODUCER_FENCED: Self = Self(90);
     /// UNKNOWN_TOPIC_ID.
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
+    /// TRANSACTION_ABORTABLE.
+    pub const TRANSACTION_ABORTABLE: Self = Self(120);
 
     /// Whether the broker reported success.
     pub fn is_ok(self) -> bool {

@@ -176,6 +176,7 @@ impl PartitionFlow {
 
     /// Stops the partition. What is under way is still waited for, so that the position is right.
     pub(super) fn fail(&mut self, failure: Failure, cx: &mut Cx<'_>) {
+        self.break_round(cx);
         self.rewind(cx.frames);
         if self.run != Run::Failed {
             self.run = Run::Failed;

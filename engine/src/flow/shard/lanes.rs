@@ -9,6 +9,7 @@ use protocol_client::wire::produce::RawProduceAnswer;
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::frames::Charge;
 use super::super::produce_lane::ProduceLane;
+use super::super::round::Round;
 use super::super::target_side::Outcome;
 use super::Shard;
 use crate::model::{Moment, Side};
@@ -68,6 +69,7 @@ impl Shard {
                     return;
                 }
                 for (request, key) in produce.lose() {
+                    self.round.iter_mut().for_each(Round::answered);
                     let lost = Err(ErrorCode::NETWORK_EXCEPTION);
                     self.with(now, key, effects, |flow, cx| flow.on_produced(request, lost, cx));
                 }
@@ -130,6 +132,7 @@ impl Shard {
             .collect();
         self.set_stalled(id.node, false);
         for key in carried {
+            self.round.iter_mut().for_each(Round::answered);
             let Some(slot) = self.partitions.get(&key) else { continue };
             let target = &slot.flow.spec.target;
             // An answer that leaves a partition out says nothing about it.

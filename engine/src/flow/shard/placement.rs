@@ -10,6 +10,7 @@ use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::fetch_lane::FetchLane;
 use super::super::partition::{Leader, PartitionFlow};
 use super::super::produce_lane::ProduceLane;
+use super::super::round::Round;
 use super::{Shard, Slot};
 use crate::model::{Moment, Side};
 
@@ -154,13 +155,18 @@ impl Shard {
                     keep
                 });
             }
-            Side::Target => self.produce_lanes.retain(|node, lane| {
-                let keep = led.contains(node);
-                if !keep {
-                    close(*node, lane.link.incarnation());
-                }
-                keep
-            }),
+            Side::Target => {
+                let round = &mut self.round;
+                self.produce_lanes.retain(|node, lane| {
+                    let keep = led.contains(node);
+                    if !keep {
+                        let lost = lane.lose().into_iter();
+                        lost.for_each(|_| round.iter_mut().for_each(Round::answered));
+                        close(*node, lane.link.incarnation());
+                    }
+                    keep
+                });
+            }
         }
     }
 }

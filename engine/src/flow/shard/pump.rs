@@ -6,6 +6,7 @@ use super::super::event::{Effect, LaneId, NodeId};
 use super::super::fetch_lane::FetchLane;
 use super::super::partition::Cx;
 use super::super::produce_lane::ProduceLane;
+use super::super::round::Round;
 use super::Shard;
 use crate::model::{Moment, Side};
 
@@ -21,10 +22,12 @@ impl Shard {
             }
         }
         self.pump_produce(now, effects);
+        self.pump_round(now, effects);
         self.pump_fetch(now, effects);
         if self.draining
             && !self.drained
             && self.partitions.values().all(|slot| slot.flow.is_drained())
+            && self.round.as_ref().is_none_or(Round::is_idle)
         {
             self.drained = true;
             effects.push(Effect::Drained);
@@ -103,6 +106,9 @@ impl Shard {
                 continue;
             }
             slot.ready = false;
+            if self.round.as_mut().is_some_and(|round| !round.admits(key)) {
+                continue;
+            }
             let mut notes = Vec::new();
             let mut cx = Cx {
                 now,
@@ -114,6 +120,7 @@ impl Shard {
             let target = slot.flow.spec.target.clone();
             if let Some(batch) = slot.flow.send(request, producer, &mut cx) {
                 bytes += batch.wire_bytes();
+                self.round.iter_mut().for_each(|round| round.sent(batch.wire_bytes()));
                 carried.push(key);
                 partitions.push(ProducePartition {
                     topic: target.topic,
@@ -137,7 +144,7 @@ impl Shard {
         let produce = RawProduce {
             acks: Acks::All,
             timeout_ms: self.settings.produce_timeout_ms,
-            transactional_id: None,
+            transactional_id: self.settings.transactional_id.clone(),
             partitions,
         };
         effects.push(Effect::Produce(id, request, produce));
