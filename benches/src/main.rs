@@ -5,6 +5,7 @@ mod fill;
 mod relay;
 mod report;
 mod roles;
+mod syncs;
 mod usage;
 mod verify;
 mod volume;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   benches relay                        about two minutes
   benches relay --seconds 1 --rounds 1 a first look
   benches volume --kmirror target/release/kmirror --json
+  benches syncs --records 500000
   benches verify --mib 256";
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +39,8 @@ enum Command {
     Relay(relay::RelayArgs),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
+    /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
+    Syncs(syncs::SyncsArgs),
     /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
     Verify(verify::VerifyArgs),
     /// Part of a run; ends with its standard input
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Relay(args) => relay::run(&args),
         Command::Volume(args) => volume::run(&args),
+        Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),
     };
