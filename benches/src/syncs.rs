@@ -87,11 +87,11 @@ pub(crate) fn run(args: &SyncsArgs) -> Result<()> {
         return Ok(());
     }
     let side = |name: &str, one: &Outcome| {
-        let (bytes, seconds) = (mib(one.topic_bytes), one.seconds);
-        row([name, &format!("{bytes:.2}"), &format!("{seconds:.0}")])
+        let (kib, seconds) = (mib(one.topic_bytes) * 1024.0, one.seconds);
+        row([name, &format!("{kib:.1}"), &format!("{seconds:.0}")])
     };
     let rows = [
-        row(["", "MiB in the offset-syncs topic", "seconds for the copy"]),
+        row(["", "KiB in the offset-syncs topic", "seconds for the copy"]),
         side("kmirror", &ours),
         side("MirrorMaker 2", &theirs),
     ];

@@ -28,7 +28,8 @@ impl Running {
         let text = format!(
             "clusters = A, B\nA.bootstrap.servers = {source}\nB.bootstrap.servers = {target}\nA->B.enabled = true\n\
              replication.factor = 1\nheartbeats.topic.replication.factor = 1\n\
-             checkpoints.topic.replication.factor = 1\noffset-syncs.topic.replication.factor = 1\nB.offset.storage.replication.factor = 1\nrefresh.topics.interval.seconds = 1\n"
+             checkpoints.topic.replication.factor = 1\noffset-syncs.topic.replication.factor = 1\n\
+             B.offset.storage.replication.factor = 1\nrefresh.topics.interval.seconds = 1\n"
         );
         std::fs::write(&file, text).expect("file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_kmirror"))
@@ -197,4 +198,38 @@ async fn an_acl_that_is_missing_is_named_and_foreign_records_are_counted() {
     kmirror.wait_for(&["2 records are no checkpoints", "offset 0 of A.checkpoints.internal-0"]);
     let (status, log) = kmirror.stop();
     assert_eq!(status.code(), Some(0), "{log:#?}");
+}
+
+/// Records arrive all the same; what is missing is named, with the ACL that allows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_on_the_offset_syncs_topic_is_named() {
+    const SYNCS: &str = "mm2-offset-syncs.B.internal";
+    let refused = || FaultAction::Error(KafkaError::TopicAuthorizationFailed);
+    for (api, operation) in [(ApiKey::Fetch, "READ"), (ApiKey::Produce, "WRITE")] {
+        let (source, target) = (cluster().await, cluster().await);
+        source.create_topic(TopicSpec::new("orders", 1)).expect("a new topic");
+        source.create_topic(TopicSpec::new(SYNCS, 1)).expect("a new topic");
+        append(&source);
+        let mut foreign = BatchBuilder::new();
+        foreign.push(Some(b"nonsense"), None, &[], 0);
+        let foreign = foreign.build().expect("one record");
+        source.append(SYNCS, 0, &foreign.bytes, false).expect("the partition is there");
+        source.fault(Fault::new(api, refused()).topic(SYNCS).times(u32::MAX));
+        let mut kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+        let acl = format!("the ACL to add for kmirror's user: {operation} on topic {SYNCS}");
+        kmirror.wait_for(&["cluster A: ", &acl]);
+        let copied = || target.end_offset("A.orders", 0) == Some(1);
+        for _ in 0..200 {
+            if !copied() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        assert!(copied(), "the flow goes on");
+        if operation == "WRITE" {
+            let skipped = ["1 records are no offset syncs", SYNCS, "partition=0", "offset=0"];
+            assert_eq!(kmirror.count(&skipped), 1);
+        }
+        let (status, log) = kmirror.stop();
+        assert_eq!(status.code(), Some(0), "{log:#?}");
+    }
 }
