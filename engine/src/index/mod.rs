@@ -66,6 +66,8 @@ pub struct OffsetIndex {
     tail: Option<Tail>,
     /// Nothing of the source from before the first segment was ever forwarded.
     knows_start: bool,
+    /// What follows the tail was not seen.
+    is_interrupted: bool,
     generation: u64,
     breaks: u64,
 }
@@ -128,6 +130,7 @@ impl OffsetIndex {
             closed: 0,
             tail: None,
             knows_start: false,
+            is_interrupted: false,
             generation: 0,
             breaks: 0,
         }
@@ -140,6 +143,7 @@ impl OffsetIndex {
         self.blocks.clear();
         self.closed = 0;
         self.knows_start = false;
+        self.is_interrupted = false;
         let is_valid = is_offset(source_next) && is_offset(target_next);
         self.tail = is_valid.then(|| Tail::new(source_next, target_next));
         self.generation += 1;
@@ -153,10 +157,17 @@ impl OffsetIndex {
         self.knows_start = true;
     }
 
+    /// Others may have gone on behind the end, as far as nobody knows yet: what is appended next is taken as
+    /// [`Self::resume`] takes its pair.
+    pub fn interrupt(&mut self) {
+        self.is_interrupted = true;
+    }
+
     /// Goes on at this pair after an interruption. What the index has of later records is forgotten, they come again;
     /// what was forwarded between its end and the pair stays known roughly. An index that contradicts the pair starts
     /// anew.
     pub fn resume(&mut self, source_next: i64, target_next: i64) {
+        self.is_interrupted = false;
         let Some(tail) = self.tail else { return self.begin(source_next, target_next) };
         if source_next >= tail.source_next && target_next >= tail.target_end() {
             return self.skip(tail, source_next, target_next);
@@ -187,6 +198,7 @@ impl OffsetIndex {
             && tail.source_end() == source_first
             && tail.target_end() == target_first
             && tail.source_next <= source_first
+            && !self.is_interrupted
             && source_first.max(target_first) <= MAX_OFFSET
         {
             tail.count += i64::from(count);
@@ -202,6 +214,7 @@ impl OffsetIndex {
         if let Some(tail) = &mut self.tail
             && source_next > tail.source_next
             && source_next <= MAX_OFFSET
+            && !self.is_interrupted
         {
             tail.source_next = source_next;
             self.generation += 1;
@@ -286,6 +299,10 @@ impl OffsetIndex {
 
     #[cold]
     fn append_apart(&mut self, source_first: i64, target_first: i64, count: u32) {
+        if self.is_interrupted {
+            self.resume(source_first, target_first);
+            return self.append(source_first, target_first, count);
+        }
         let next = Tail::new(source_first, target_first);
         match self.tail {
             Some(tail) if source_first >= tail.source_next && target_first >= tail.target_end() => {

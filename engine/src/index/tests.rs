@@ -294,6 +294,31 @@ fn a_side_that_goes_back_starts_it_anew() {
     assert_eq!(index.last_pair(), None);
 }
 
+/// As when MirrorMaker 2 went on where kmirror stopped, and kmirror takes over again.
+#[test]
+fn behind_an_interruption_nothing_counts_as_a_hole() {
+    let mut index = OffsetIndex::default();
+    index.begin(0, 0);
+    index.append(0, 0, 10);
+    index.interrupt();
+    index.pass(100);
+    assert_eq!(index.end(), Some((10, 10)));
+    index.append(150, 120, 10);
+    let answers = [5, 10, 11, 149, 150, 155, 160].map(|position| index.translate(position));
+    use Translation::{Behind, Exact};
+    let expected =
+        [Exact(5), Exact(10), Behind(10), Behind(10), Exact(120), Exact(125), Exact(130)];
+    assert_eq!(answers, expected);
+    index.append(161, 130, 1);
+    assert_eq!(index.translate(160), Exact(130), "a hole again");
+    index.interrupt();
+    index.append(162, 131, 1);
+    assert_eq!(index.translate(162), Exact(131), "nobody went on");
+    index.interrupt();
+    index.append(20, 200, 1);
+    assert_eq!(index.start(), Some((20, 200)), "others began anew");
+}
+
 /// Several foreign batches, then a stored pair from before them.
 #[test]
 fn a_pair_before_foreign_records_agrees() {

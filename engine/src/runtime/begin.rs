@@ -27,13 +27,19 @@ pub(super) struct Anew {
 /// How many offsets of the source are compared again so that the index has no gap, at most.
 const MAX_AGAIN: i64 = 4_000_000;
 
-/// Where a partition starts that has an index: where the index ends, so that it gets to know what was copied since.
-pub(super) fn with_index(start: Start, index: &OffsetIndex) -> Start {
+/// Where a partition starts that has an index: where the index ends, if that lies before what is stored, so that it gets
+/// to know what was copied since.
+pub(super) fn with_index(start: Start, index: &mut OffsetIndex) -> Start {
     match (start, index.end()) {
         (Start::Pair(pair), Some((source_next, target_next)))
-            if pair.source_next - source_next <= MAX_AGAIN =>
+            if source_next < pair.source_next && pair.source_next - source_next <= MAX_AGAIN =>
         {
             Start::Pair(Pair { source_next, target_next, ..pair })
+        }
+        (Start::At(position), _) => {
+            // MirrorMaker 2 has gone on meanwhile.
+            index.interrupt();
+            Start::At(position)
         }
         (start, _) => start,
     }

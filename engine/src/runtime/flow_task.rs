@@ -402,7 +402,7 @@ impl Flow {
             match situation.beginning() {
                 Beginning::Stored(start) => {
                     spec.index = self.syncs.take(&topic.source, index, topic.ids.source);
-                    spec.start = begin::with_index(start, &spec.index);
+                    spec.start = begin::with_index(start, &mut spec.index);
                     ready.push(spec);
                 }
                 Beginning::Refused(failure) => {
