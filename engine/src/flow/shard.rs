@@ -28,7 +28,7 @@ use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
 use super::target_side::Spent;
 use crate::index::OffsetIndex;
-use crate::model::{Moment, Side, TopicPartition};
+use crate::model::{Moment, Pair, Side, TopicPartition};
 
 /// Partitions of a shard that compare logs at the same time: each holds a few megabytes.
 const RECOVERIES: usize = 8;
@@ -54,6 +54,18 @@ pub struct Progress {
     pub delivered: Delivered,
     /// Time from a record's timestamp to its acknowledgement, of the last batch, in milliseconds.
     pub latency_ms: Option<i64>,
+}
+
+impl Progress {
+    /// Where the partition stands on both sides, once known.
+    pub fn pair(&self) -> Option<Pair> {
+        Some(Pair {
+            source_next: self.position?,
+            target_next: self.target_next?,
+            source_id: self.source.topic_id,
+            target_id: self.target.topic_id,
+        })
+    }
 }
 
 /// What of a partition's index a flush has to know.

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol_client::ClientError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::attempts::{RETRY, every, refused, until_works};
 use super::begin::{self, Anew};
 use super::clock::Clock;
 use super::clusters::{self, FlowClients};
@@ -31,14 +31,11 @@ use crate::config::{FlowConfig, PositionsConfig, ProcessConfig};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
-use crate::flow::shard::{Delivered, PartitionState, Progress};
-use crate::model::{Pair, Side};
+use crate::flow::shard::Progress;
+use crate::model::Side;
 use crate::positions::beginning::{Beginning, Situation};
 use crate::positions::ledger::{Ledger, Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
-
-/// Wait between attempts to reach a cluster, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// How often leaders that did not say where their logs begin and end are asked again.
 const BEGIN: Duration = Duration::from_secs(1);
@@ -224,14 +221,11 @@ impl Flow {
         self.discover_until_done().await?;
         let config = &self.setup.config;
         let never = Duration::from_secs(365 * 24 * 3600);
-        let mut refresh = ticker(config.refresh_topics.unwrap_or(never));
-        let mut flush = ticker(config.positions.flush_interval);
-        let mut begin = ticker(BEGIN);
-        let mut guard = ticker(GUARD);
+        let mut refresh = every(config.refresh_topics.unwrap_or(never));
+        let mut flush = every(config.positions.flush_interval);
+        let mut begin = every(BEGIN);
+        let mut guard = every(GUARD);
         let news = self.setup.news.clone();
-        refresh.tick().await;
-        flush.tick().await;
-        guard.tick().await;
         loop {
             tokio::select! {
                 _ = refresh.tick() => self.refresh().await,
@@ -501,14 +495,7 @@ impl Flow {
     async fn store_positions(&mut self, progress: &[Progress]) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let positions = progress.iter().filter_map(|at| {
-            let next = at.position?;
-            let pair = at.target_next.map(|target_next| Pair {
-                source_next: next,
-                target_next,
-                source_id: at.source.topic_id,
-                target_id: at.target.topic_id,
-            });
-            Some(Position { source: at.source.clone(), next, pair })
+            Some(Position { source: at.source.clone(), next: at.position?, pair: at.pair() })
         });
         if self.setup.config.exactly_once.is_some() {
             store.note(positions);
@@ -542,97 +529,10 @@ impl Flow {
         if let Err(error) = &stored {
             error!(flow, "positions could not be stored: {error}");
         }
-        tell_end(flow, &progress, all_arrived);
+        tell::end(flow, &progress, all_arrived);
         if all_arrived && stored.is_ok() && progress.iter().all(|at| at.is_settled) {
             self.note_end().await;
         }
         stored.is_ok()
     }
-}
-
-/// What was done since the start, and what was not.
-fn tell_end(flow: &str, progress: &[Progress], all_arrived: bool) {
-    let mut all = Delivered::default();
-    let mut of_state: BTreeMap<PartitionState, u64> = BTreeMap::new();
-    for at in progress {
-        all.add(&at.delivered);
-        *of_state.entry(at.state).or_default() += 1;
-    }
-    let of_state = |state| of_state.get(&state).copied().unwrap_or(0);
-    let (failed, retrying) = (of_state(PartitionState::Failed), of_state(PartitionState::Retrying));
-    if !all_arrived || retrying > 0 {
-        warn!(
-            flow,
-            "{retrying} partitions are in trouble: what they had under way is read again at the next start"
-        );
-    }
-    if failed > 0 {
-        warn!(
-            flow,
-            "{failed} partitions were stopped by errors; they are tried again at the next start"
-        );
-    }
-    info!(
-        flow,
-        records = all.records,
-        bytes = all.bytes,
-        sealed_batches = all.sealed_batches,
-        merged_batches = all.merged_batches,
-        rewritten_batches = all.rewritten_batches,
-        "ended"
-    );
-}
-
-/// Whether trying again helps.
-pub(super) trait Retryable: std::fmt::Display {
-    fn is_retryable(&self) -> bool;
-}
-
-impl Retryable for ClientError {
-    fn is_retryable(&self) -> bool {
-        self.retryable()
-    }
-}
-
-impl Retryable for StoreError {
-    fn is_retryable(&self) -> bool {
-        !self.is_final()
-    }
-}
-
-/// Tries until it works; tells each trouble once, and its end.
-pub(super) async fn until_works<T, E: Retryable>(
-    flow: &str,
-    alias: &str,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T, EngineError> {
-    let mut troubles = Troubles::default();
-    let mut wait = RETRY.0;
-    loop {
-        match attempt().await {
-            Ok(value) => {
-                if troubles.are_over() {
-                    info!(flow, "cluster {alias} answers now");
-                }
-                return Ok(value);
-            }
-            Err(error) if !error.is_retryable() => return Err(refused(alias, &error)),
-            Err(error) if troubles.is_new(&error.to_string()) => {
-                warn!(flow, "cluster {alias}: {error}; tried again until it answers");
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(RETRY.1);
-    }
-}
-
-fn refused(alias: &str, error: &impl std::fmt::Display) -> EngineError {
-    EngineError::Refused { cluster: alias.to_owned(), what: error.to_string() }
-}
-
-fn ticker(period: Duration) -> tokio::time::Interval {
-    let mut ticker = interval(period.max(Duration::from_millis(1)));
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker
 }

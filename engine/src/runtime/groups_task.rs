@@ -8,9 +8,9 @@ use protocol_client::client::{CommittedOffset, GroupOffsets, ListedGroup};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::error_code::ErrorCode;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
+use super::attempts::every;
 use super::clock::Clock;
 use super::clusters::FlowClients;
 use super::group_sync::GroupSync;
@@ -89,9 +89,9 @@ impl GroupsTask {
         self.look_for_groups().await;
         let groups = &self.setup.groups;
         let never = Duration::from_secs(365 * 24 * 3600);
-        let mut look = ticker(groups.refresh.unwrap_or(never)).await;
-        let mut check = ticker(groups.checkpoints.interval).await;
-        let mut sync = ticker(groups.sync_offsets.unwrap_or(never)).await;
+        let mut look = every(groups.refresh.unwrap_or(never));
+        let mut check = every(groups.checkpoints.interval);
+        let mut sync = every(groups.sync_offsets.unwrap_or(never));
         loop {
             tokio::select! {
                 _ = look.tick() => self.look_for_groups().await,
@@ -485,11 +485,4 @@ fn tell_emission(flow: &str, emission: &Emission) {
             "the checkpoint that was written before lay ahead of the truth; it is set right"
         ),
     }
-}
-
-async fn ticker(period: Duration) -> Interval {
-    let mut ticker = interval(period.max(Duration::from_millis(1)));
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker.tick().await;
-    ticker
 }

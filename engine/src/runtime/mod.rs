@@ -1,6 +1,7 @@
 //! The I/O shells of the engine: threads, connections, timers. No decision about Kafka is made here that a pure machine
 //! could make.
 
+mod attempts;
 mod begin;
 mod clock;
 mod clusters;

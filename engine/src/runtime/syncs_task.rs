@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::attempts::{Retryable, until_works};
 use super::clock::Clock;
-use super::flow_task::{Retryable, until_works};
 use super::indexes::ask_all;
 use super::internal_topics::ensure_internal_topic;
 use super::shard_task::Command;

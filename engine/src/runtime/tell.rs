@@ -10,6 +10,7 @@ use protocol_client::wire::error_code::ErrorCode;
 use tracing::{debug, error, info, warn};
 
 use crate::flow::event::{Failure, Happening, LaneId, NodeId, PartitionSpec, Report};
+use crate::flow::shard::{Delivered, PartitionState, Progress};
 use crate::model::Side;
 use crate::positions::beginning::Surprise;
 
@@ -151,6 +152,39 @@ pub(super) fn surprise(flow: &str, spec: &PartitionSpec, surprise: Surprise, tol
 /// A cluster's metadata could not be had; it is asked for again.
 pub(super) fn refresh_failed(flow: &str, side: Side, error: &ClientError) {
     debug!(flow, %side, "metadata could not be refreshed: {error}");
+}
+
+/// What was done since the start, and what was not.
+pub(super) fn end(flow: &str, progress: &[Progress], all_arrived: bool) {
+    let mut all = Delivered::default();
+    let mut of_state: BTreeMap<PartitionState, u64> = BTreeMap::new();
+    for at in progress {
+        all.add(&at.delivered);
+        *of_state.entry(at.state).or_default() += 1;
+    }
+    let of_state = |state| of_state.get(&state).copied().unwrap_or(0);
+    let (failed, retrying) = (of_state(PartitionState::Failed), of_state(PartitionState::Retrying));
+    if !all_arrived || retrying > 0 {
+        warn!(
+            flow,
+            "{retrying} partitions are in trouble: what they had under way is read again at the next start"
+        );
+    }
+    if failed > 0 {
+        warn!(
+            flow,
+            "{failed} partitions were stopped by errors; they are tried again at the next start"
+        );
+    }
+    info!(
+        flow,
+        records = all.records,
+        bytes = all.bytes,
+        sealed_batches = all.sealed_batches,
+        merged_batches = all.merged_batches,
+        rewritten_batches = all.rewritten_batches,
+        "ended"
+    );
 }
 
 #[cfg(test)]
