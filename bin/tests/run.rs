@@ -233,3 +233,25 @@ async fn a_missing_permission_on_the_offset_syncs_topic_is_named() {
         assert_eq!(status.code(), Some(0), "{log:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_instance_ends_the_first() {
+    let (source, target) = (cluster().await, cluster().await);
+    source.create_topic(TopicSpec::new("orders", 1)).expect("a new topic");
+    append(&source);
+    let mut first = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    first.wait_for(&["more partitions"]);
+    let mut second = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    second.wait_for(&["more partitions"]);
+    let status = loop {
+        append(&source);
+        match first.child.try_wait().expect("it can be asked") {
+            Some(status) => break status,
+            None => thread::sleep(Duration::from_millis(100)),
+        }
+    };
+    assert_eq!(status.code(), Some(4), "{:#?}", first.log);
+    first.wait_for(&["flow A->B: another instance has taken over"]);
+    let (status, log) = second.stop();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+}

@@ -115,6 +115,10 @@ pub(super) fn report(flow: &str, report: &Report) {
         Happening::TargetAway(_) | Happening::SourceAway(_) => {
             warn!(flow, %source, %target, "{what}")
         }
+        // Only the marker that shut out a former run, or ended its transaction.
+        Happening::Matched { records: 0, foreign: 0, repeated: 0, .. } => {
+            debug!(flow, %source, %target, "{what}");
+        }
         Happening::Matched { .. } => info!(flow, %source, %target, "{what}"),
         Happening::Foreign { .. } | Happening::NotMatched { .. } => {
             warn!(flow, %source, %target, "{what}");
