@@ -2,12 +2,16 @@
 
 mod exercise;
 mod failures;
+mod foreign;
 mod formats;
 mod golden;
 mod groups;
+mod groups_exact;
 mod handover;
+mod kills;
 mod start;
 mod support;
+mod surprises;
 mod syncs;
 mod versions;
 mod volume;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use kafka_lab::{ClusterBuilder, Comparison, Isolation, KafkaCluster, Peer, Version};
@@ -26,8 +26,13 @@ pub(crate) struct Clusters {
 impl Clusters {
     /// Two clusters of one broker each, started side by side.
     pub(crate) fn start(source: Version, target: Version) -> Result<Self> {
-        let source = thread::spawn(move || ClusterBuilder::new(source).start());
-        let target = ClusterBuilder::new(target).start()?;
+        Self::build(ClusterBuilder::new(source), ClusterBuilder::new(target))
+    }
+
+    /// Two clusters, started side by side.
+    pub(crate) fn build(source: ClusterBuilder, target: ClusterBuilder) -> Result<Self> {
+        let source = thread::spawn(move || source.start());
+        let target = target.start()?;
         let source = source.join().expect("starting a cluster does not panic")?;
         Ok(Self { source, target, peer: Peer::start()? })
     }
@@ -130,6 +135,11 @@ impl Mirror {
         ensure!(self.child.try_wait()?.is_some(), "kmirror still runs");
         self.child = Self::spawn(&self.dir)?;
         Ok(())
+    }
+
+    /// Gives it another file for its next start.
+    pub(crate) fn reconfigure(&self, properties: &str) -> Result<()> {
+        Ok(fs::write(self.dir.path().join("mm2.properties"), properties)?)
     }
 
     /// Everything that it has logged, over all its starts.
@@ -239,14 +249,57 @@ impl Drop for Mirror {
     }
 }
 
+/// How often a test does something: what the environment variable `name` says, or `otherwise`, which suits CI.
+#[expect(clippy::disallowed_methods, reason = "a test has no program to read it for it")]
+pub(crate) fn count(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |said| said.parse().expect("a number"))
+}
+
+/// Numbers that look random and are the same in every run with the same seed.
+#[derive(Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// The seed is `KMIRROR_SEED`, or `otherwise`; it is printed.
+    pub(crate) fn seeded(otherwise: u64) -> Self {
+        let seed = count("KMIRROR_SEED", otherwise);
+        println!("KMIRROR_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `limit`, by SplitMix64.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+
+    /// Sleeps for less than `limit_ms`.
+    pub(crate) fn sleep_below(&mut self, limit_ms: u64) {
+        thread::sleep(Duration::from_millis(self.below(limit_ms)));
+    }
+}
+
 /// Polls `done` until it says yes; a test that waits in vain has failed.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
+pub(crate) fn eventually(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    if within_patience(done)? {
+        return Ok(());
+    }
+    panic!("not within {PATIENCE:?}: {what}")
+}
+
+/// Polls `done` until it says yes, and answers whether it did.
+#[expect(clippy::disallowed_methods, reason = "what is polled takes a time of its own")]
+pub(crate) fn within_patience(mut done: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
         if done()? {
-            return Ok(());
+            return Ok(true);
         }
         thread::sleep(POLL);
     }
-    panic!("not within {PATIENCE:?}: {what}")
+    Ok(false)
 }

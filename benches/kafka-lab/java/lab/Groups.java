@@ -13,6 +13,7 @@ import org.apache.kafka.clients.admin.ListConsumerGroupOffsetsSpec;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.connect.mirror.MirrorClient;
 import org.apache.kafka.connect.mirror.RemoteClusterUtils;
 
 /**
@@ -63,7 +64,15 @@ final class Groups {
         Properties client = command.client("bootstrap");
         Map<String, Object> settings = new HashMap<>();
         client.forEach((key, value) -> settings.put((String) key, value));
-        return written(RemoteClusterUtils.translateOffsets(settings, command.text("alias"),
+        String alias = command.text("alias");
+        try (MirrorClient mirror = new MirrorClient(settings)) {
+            // Reading a topic that is not there yet would be tried for a minute.
+            if (!mirror.checkpointTopics().contains(mirror.replicationPolicy()
+                .checkpointsTopic(alias))) {
+                return Map.of();
+            }
+        }
+        return written(RemoteClusterUtils.translateOffsets(settings, alias,
             Pattern.compile(command.text("pattern")), Duration.ofSeconds(30)));
     }
 

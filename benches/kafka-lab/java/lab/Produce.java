@@ -83,6 +83,9 @@ final class Produce {
         settings.put("linger.ms", command.text("linger_ms", "5"));
         settings.put("batch.size", command.text("batch_bytes", "16384"));
         settings.put("reconnect.backoff.max.ms", "200");
+        // Whoever takes brokers down knows when they come back.
+        settings.put("delivery.timeout.ms", "900000");
+        settings.put("max.block.ms", "900000");
         if (transactional) {
             settings.put("transactional.id", "lab-" + topic + "-" + seed);
         }
