@@ -313,7 +313,7 @@ impl PartitionFlow {
         self.high_watermark = answer.high_watermark;
         self.worked(Side::Source, cx);
         if let Some(diverging) = answer.diverging.filter(|at| at.end_offset < self.fetch_offset) {
-            return self.on_source_truncated(diverging.end_offset, cx);
+            return self.on_source_truncated(diverging.end_offset, diverging.epoch, cx);
         }
         self.doubts = 0;
         let mut filter = TxnFilter::new(answer.aborted.clone());

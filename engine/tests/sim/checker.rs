@@ -12,7 +12,7 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
         let index = at.source.index;
         let truth = &world.truths[index as usize];
         let of_partition = |why| format!("partition {index}: {why}");
-        if instance.stopped(&at, &world.plan).map_err(of_partition)? {
+        if instance.stopped(&at, &world.plan, truth).map_err(of_partition)? {
             continue;
         }
         truth.check_complete().map_err(of_partition)?;

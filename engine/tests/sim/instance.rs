@@ -8,8 +8,8 @@ use std::sync::Arc;
 use embedded_broker::core::{Call, Outcome, Response};
 use engine::config::StartFrom;
 use engine::flow::event::{
-    Effect, Event, Failure, Happening, LogRange, PartitionKey, PartitionSpec, Producer, Report,
-    Start,
+    Divergence, Effect, Event, Failure, Happening, LogRange, PartitionKey, PartitionSpec, Producer,
+    Report, Start,
 };
 use engine::flow::settings::{DivergencePolicy, GapPolicy, TargetLimits};
 use engine::flow::shard::{PartitionState, Progress, Shard};
@@ -31,6 +31,7 @@ use protocol_client::wire::fetch::Isolation;
 use uuid::Uuid;
 
 use crate::trouble::Plan;
+use crate::truth::Truth;
 use crate::world::{Item, NODES, PARTITIONS, Request, SOURCE_TOPIC, TARGET_TOPIC, World};
 
 const FLUSH_MS: i64 = 500;
@@ -109,18 +110,26 @@ impl Instance {
     ///
     /// # Errors
     /// No policy wants that.
-    pub(crate) fn stopped(&self, at: &Progress, plan: &Plan) -> Result<bool, String> {
+    pub(crate) fn stopped(
+        &self,
+        at: &Progress,
+        plan: &Plan,
+        truth: &Truth,
+    ) -> Result<bool, String> {
         if at.state != PartitionState::Failed {
             return Ok(false);
         }
         let failure = self.failures.get(&at.source.index);
         let wanted = match failure {
-            Some(Failure::Gap { .. } | Failure::SourceTruncated { .. }) => {
-                plan.on_gap == GapPolicy::Fail
+            Some(Failure::Gap { .. }) => plan.on_gap == GapPolicy::Fail,
+            Some(Failure::SourceTruncated { .. } | Failure::Recreated(Side::Source)) => {
+                plan.on_gap == GapPolicy::Fail && truth.was_cut(Side::Source)
             }
-            Some(Failure::Recreated(Side::Source)) => plan.on_gap == GapPolicy::Fail,
+            Some(Failure::Diverged(Divergence::SourceEnds { .. })) => {
+                plan.on_gap == GapPolicy::Fail && truth.was_cut(Side::Source)
+            }
             Some(Failure::Recreated(Side::Target) | Failure::Diverged(_)) => {
-                plan.on_divergence == DivergencePolicy::Fail
+                plan.on_divergence == DivergencePolicy::Fail && truth.was_cut(Side::Target)
             }
             _ => false,
         };
@@ -167,6 +176,7 @@ impl World {
         if storing || self.source.topic(SOURCE_TOPIC).is_none() {
             return;
         }
+        self.show_views(id);
         let is_created = self.target.topic(TARGET_TOPIC).is_none();
         if is_created {
             self.create(Side::Target);
@@ -281,6 +291,15 @@ impl World {
         }
     }
 
+    /// The shard gets to know who leads what now.
+    fn show_views(&mut self, id: InstanceId) {
+        for side in [Side::Source, Side::Target] {
+            if let Some(view) = self.view(side) {
+                self.feed(id, Event::Metadata(side, Arc::new(view)));
+            }
+        }
+    }
+
     /// Ids as metadata gives them.
     fn topic_ids(&self) -> TopicIds {
         if !self.versions.have_ids() {
@@ -377,11 +396,7 @@ impl World {
             return self.after(50, Item::HandOut(id, specs));
         }
         let placed = self.instances.get(&id).and_then(|one| one.placed);
-        for side in [Side::Source, Side::Target] {
-            if let Some(view) = self.view(side) {
-                self.feed(id, Event::Metadata(side, Arc::new(view)));
-            }
-        }
+        self.show_views(id);
         for spec in specs {
             let ids = TopicIds { source: spec.source.topic_id, target: spec.target.topic_id };
             if placed == Some(ids) {
@@ -489,6 +504,7 @@ impl World {
         let own: Vec<_> =
             connections.by_ref().filter(|(_, one)| one.instance == id).map(|(at, _)| *at).collect();
         for connection in own {
+            self.leave_ghosts(connection);
             self.forget(connection);
         }
     }
@@ -635,7 +651,8 @@ impl World {
         let [instance] = &self.instances.values().collect::<Vec<_>>()[..] else { return false };
         let done = |at: &Progress| {
             let end = self.source_log(at.source.index).map(|log| log.end_offset());
-            let arrived = end.is_some() && at.position == end && at.target_next.is_some();
+            let arrived =
+                end.is_some() && at.position == end && at.state == PartitionState::Running;
             at.state == PartitionState::Failed || arrived
         };
         let progress: Vec<_> = instance.shard.progress().collect();

@@ -113,7 +113,7 @@ impl Plan {
             |one: &Trouble| matches!(one, Trouble::CompactSource | Trouble::CompactTarget);
         Self {
             cuts: [0, 0, 300, 30][rng.usize(0..4)],
-            ghosts: troubles.contains(&Trouble::Ghosts),
+            ghosts: troubles.contains(&Trouble::Ghosts) && !troubles.contains(&Trouble::Forget),
             transactions: rng.bool(),
             on_gap: if rng.u8(0..6) == 0 { GapPolicy::Fail } else { GapPolicy::Continue },
             on_divergence: match rng.bool() {
@@ -123,6 +123,15 @@ impl Plan {
             keyed: troubles.iter().any(compacts),
             troubles,
         }
+    }
+}
+
+impl Plan {
+    /// Whether the target forgets producers. A broker that has forgotten one takes its second batch though it has refused
+    /// the first, and an old request once more: then nothing but one batch at a time keeps them in order. So these things
+    /// do not come together here.
+    pub(crate) fn forgets(&self) -> bool {
+        self.troubles.contains(&Trouble::Forget)
     }
 }
 
@@ -287,7 +296,9 @@ impl World {
             FaultAction::Error(ResponseError::NotEnoughReplicas),
             FaultAction::Error(ResponseError::UnknownServerError),
         ];
-        let action = actions[self.rng.usize(0..actions.len())];
+        let forgets = side == Side::Target && self.plan.forgets();
+        let possible = if forgets { 5 } else { actions.len() };
+        let action = actions[self.rng.usize(0..possible)];
         let times = self.rng.u32(1..4);
         self.say(|| format!("fault at the {side}: {action:?} x{times}"));
         self.broker(side).fault(Fault::new(api, action).node(node).times(times));

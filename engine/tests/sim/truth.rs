@@ -8,6 +8,7 @@ use embedded_broker::Record;
 use embedded_broker::core::log::Log;
 use embedded_broker::core::records::decoded;
 use engine::index::{OffsetIndex, Translation};
+use engine::model::Side;
 
 use crate::workload;
 
@@ -63,6 +64,7 @@ pub(crate) struct Truth {
     seen_end: i64,
     foreign: u64,
     told_foreign: bool,
+    target_cut: bool,
     /// The source gives offsets again, and kmirror has not said that it knows.
     is_news: bool,
 }
@@ -143,6 +145,7 @@ impl Truth {
                 Cause::Truncation | Cause::Recreation => self.cut.insert(number),
             };
         }
+        self.target_cut |= matches!(cause, Cause::Truncation | Cause::Recreation);
         match cause {
             Cause::Truncation => self.seen_end = self.seen_end.min(log.end_offset()),
             Cause::Recreation => {
@@ -297,6 +300,14 @@ impl Truth {
         let mut pairs: Vec<(i64, i64)> = present.collect();
         pairs.sort_unstable();
         pairs
+    }
+
+    /// Whether one of the logs ever lost its end.
+    pub(crate) fn was_cut(&self, side: Side) -> bool {
+        match side {
+            Side::Source => self.era > 0,
+            Side::Target => self.target_cut,
+        }
     }
 
     /// Records of others that were seen.

@@ -3,7 +3,7 @@
 //! Here are time and the network; `instance` is what a process does beside its shard, `writers` write to both clusters,
 //! `trouble` is what goes wrong, `truth` what must hold.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
@@ -108,6 +108,8 @@ pub(crate) struct World {
     pub(crate) truths: Vec<Truth>,
     pub(crate) writers: Vec<Writer>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that are gone, and whose requests arrive all the same.
+    haunting: BTreeSet<ConnectionId>,
     queue: BTreeMap<(i64, u64), Item>,
     counter: u64,
     steps: u64,
@@ -160,6 +162,7 @@ impl World {
             truths: (0..PARTITIONS).map(|_| truth()).collect(),
             writers: (0..PARTITIONS).map(|_| Writer::default()).collect(),
             connections: BTreeMap::new(),
+            haunting: BTreeSet::new(),
             queue: BTreeMap::new(),
             counter: 0,
             steps: 0,
@@ -284,7 +287,8 @@ impl World {
         let Some((id, connection)) = self.connections.iter().nth(at) else { return };
         let (id, instance, lane) = (*id, connection.instance, connection.lane);
         self.say(|| format!("{instance} {lane:?} is cut"));
-        if self.rng.bool() {
+        if self.plan.forgets() || self.rng.bool() {
+            self.leave_ghosts(id);
             self.lose(id);
         } else {
             self.later(Item::Event(instance, Event::LaneDown(lane)));
@@ -298,8 +302,15 @@ impl World {
                 self.serve(id);
             }
             // It was on its way when the connection broke.
-            None if self.plan.ghosts && self.rng.bool() => self.haunt(id, request),
+            None if self.haunting.contains(&id) => self.haunt(id, request),
             None => {}
+        }
+    }
+
+    /// The sender of what is on its way on this connection is gone; it may arrive all the same.
+    pub(crate) fn leave_ghosts(&mut self, id: ConnectionId) {
+        if self.plan.ghosts && self.rng.bool() {
+            self.haunting.insert(id);
         }
     }
 
@@ -407,10 +418,8 @@ impl World {
     pub(crate) fn forget(&mut self, id: ConnectionId) -> Option<(InstanceId, LaneId)> {
         let connection = self.connections.remove(&id)?;
         self.broker(connection.lane.side).disconnected(id);
-        for request in connection.waiting {
-            if self.plan.ghosts {
-                self.after(1, Item::Arrive(id, request));
-            }
+        if self.haunting.contains(&id) {
+            connection.waiting.into_iter().for_each(|request| self.haunt(id, request));
         }
         Some((connection.instance, connection.lane))
     }

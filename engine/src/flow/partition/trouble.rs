@@ -59,7 +59,7 @@ impl PartitionFlow {
     pub(super) fn on_out_of_range(&mut self, range: LogRange, cx: &mut Cx<'_>) {
         let position = self.fetch_offset;
         if position > range.latest && self.doubts >= DOUBTS {
-            return self.on_source_truncated(range.latest, cx);
+            return self.on_source_truncated(range.latest, -1, cx);
         }
         if position >= range.earliest {
             // Two brokers disagree, the log has moved meanwhile, or its leader knows no epochs (KIP-595).
@@ -76,15 +76,16 @@ impl PartitionFlow {
         cx.notes.push(Note::Tell(Happening::Gap { from, to }));
     }
 
-    /// The source ends here now, and what lay behind is gone or another: an election that was not clean.
-    pub(super) fn on_source_truncated(&mut self, end: i64, cx: &mut Cx<'_>) {
+    /// The source ends here now, in this epoch if that is known, and what lay behind is gone or another: an election that
+    /// was not clean.
+    pub(super) fn on_source_truncated(&mut self, end: i64, epoch: i32, cx: &mut Cx<'_>) {
         let (from, to) = (end, self.fetch_offset);
         if cx.settings.on_gap == GapPolicy::Fail {
             return self.fail(Failure::SourceTruncated { from, to }, cx);
         }
         self.queue.clear(cx.frames);
         self.fetch_offset = end;
-        self.fetched_epoch = -1;
+        self.fetched_epoch = epoch;
         self.doubts = 0;
         cx.notes.push(Note::Tell(Happening::SourceTruncated { from, to }));
     }
