@@ -1,8 +1,8 @@
 //! Which offset of the target is which offset of the source, for one partition.
 //!
 //! Between two breakpoints source and target offsets grow side by side, so an index is a list of breakpoints: places
-//! where one side has a hole (transaction markers, compaction, records of others). It is kept as [`segment`]s of a byte
-//! or a few in one row, with a directory of every 32nd. Memory is bounded: when the bound is reached, older
+//! where one side has a hole (transaction markers, compaction, records of others). It is kept as segments of a byte or a
+//! few in one row, with a directory of every 32nd. Memory is bounded: when the bound is reached, older
 //! segments are merged into coarser ones, and what lies in those is answered conservatively and marked as such.
 
 mod encoding;
@@ -337,7 +337,7 @@ impl OffsetIndex {
         if source_next == end_source || !is_offset(source_next) || !is_offset(target_next) {
             return;
         }
-        if tail.count > 0 {
+        if (tail.source, tail.target) != (end_source, end_target) {
             self.close(tail, Tail::new(end_source, end_target));
         }
         let unknown = Segment {

@@ -319,6 +319,21 @@ fn behind_an_interruption_nothing_counts_as_a_hole() {
     assert_eq!(index.start(), Some((20, 200)), "others began anew");
 }
 
+/// Twice in a row: what was passed between the two stays part of the whole.
+#[test]
+fn what_was_passed_before_a_gap_is_kept() {
+    let mut index = OffsetIndex::default();
+    index.begin(0, 0);
+    index.append(0, 0, 10);
+    index.resume(20, 15);
+    index.pass(30);
+    index.resume(50, 40);
+    index.append(50, 40, 10);
+    let answers = [20, 25, 30, 50, 55].map(|position| index.translate(position));
+    use Translation::Exact;
+    assert_eq!(answers, [Exact(15), Exact(15), Exact(15), Exact(40), Exact(45)]);
+}
+
 /// Several foreign batches, then a stored pair from before them.
 #[test]
 fn a_pair_before_foreign_records_agrees() {
