@@ -56,6 +56,8 @@ pub struct TopicIds {
 pub struct Pair {
     /// The next source offset to read.
     pub source_next: i64,
+    /// The leader epoch of the source's last record before it, or -1 where that is not known.
+    pub source_epoch: i32,
     /// The target offset behind what was copied.
     pub target_next: i64,
     /// The id of the topic at the source; nil where the cluster has none.
@@ -66,8 +68,13 @@ pub struct Pair {
 
 impl Pair {
     /// The beginning of both logs, of topics without ids.
-    pub const NOWHERE: Self =
-        Self { source_next: 0, target_next: 0, source_id: Uuid::nil(), target_id: Uuid::nil() };
+    pub const NOWHERE: Self = Self {
+        source_next: 0,
+        source_epoch: -1,
+        target_next: 0,
+        source_id: Uuid::nil(),
+        target_id: Uuid::nil(),
+    };
 }
 
 /// A point in time, counted from a start that the shell chooses. Pure code never reads a clock.

@@ -6,6 +6,7 @@
 //! troubles independently of each other.
 
 mod begin;
+mod epochs;
 mod in_round;
 mod trouble;
 
@@ -14,6 +15,7 @@ use protocol_client::conn::fetch_session::Want;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::FetchedPartition;
 
+use self::epochs::Epochs;
 use super::event::{Divergence, Failure, Happening, NodeId, PartitionSpec, Start};
 use super::frames::{FrameKey, Frames};
 use super::outgoing::Outgoing;
@@ -95,8 +97,7 @@ pub(super) struct PartitionFlow {
     target_retry_at: Option<Moment>,
     queue: Queue,
     fetch_offset: i64,
-    /// The leader epoch of the last batch that was fetched, or -1.
-    fetched_epoch: i32,
+    epochs: Epochs,
     high_watermark: i64,
     failures: [u32; 2],
     trouble_since: Option<Moment>,
@@ -121,8 +122,12 @@ pub(super) struct PartitionFlow {
 impl PartitionFlow {
     pub(super) fn new(mut spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
         let mut run = Run::Active;
+        let mut epochs = Epochs::default();
         let fetch_offset = match &spec.start {
-            Start::Pair(pair) => pair.source_next,
+            Start::Pair(pair) => {
+                epochs.begin(pair.source_next, pair.source_epoch);
+                pair.source_next
+            }
             Start::At(offset) | Start::SetBack(offset) => *offset,
             Start::Refused(failure) => {
                 run = Run::Failed;
@@ -148,7 +153,7 @@ impl PartitionFlow {
             target_retry_at: None,
             queue: Queue::default(),
             fetch_offset,
-            fetched_epoch: -1,
+            epochs,
             high_watermark: -1,
             failures: [0; 2],
             trouble_since: None,
@@ -174,6 +179,11 @@ impl PartitionFlow {
         let refused = matches!(self.spec.start, Start::Refused(_));
         let waiting = || self.target.first_offset().or_else(|| self.queue.first_offset());
         (!refused).then(|| waiting().unwrap_or(self.fetch_offset))
+    }
+
+    /// The leader epoch of the source's last record before the position, or -1.
+    pub(super) fn position_epoch(&self) -> i32 {
+        self.position().map_or(-1, |position| self.epochs.before(position))
     }
 
     /// Which offset is which, of all that was copied; what was passed without a record is in it too.
@@ -226,7 +236,7 @@ impl PartitionFlow {
         wants.then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
-            last_fetched_epoch: self.fetched_epoch,
+            last_fetched_epoch: self.epochs.before(self.fetch_offset),
             max_bytes: settings.fetch_partition_max_bytes,
         })
     }
@@ -327,8 +337,11 @@ impl PartitionFlow {
         );
         match accepted {
             Ok(next) => {
+                if next > asked {
+                    self.epochs.read(asked, self.queue.last_epoch().unwrap_or(-1));
+                }
                 self.fetch_offset = next;
-                self.fetched_epoch = self.queue.last_epoch().unwrap_or(self.fetched_epoch);
+                self.epochs.forget_before(self.position().unwrap_or(next));
             }
             Err((next, error)) => {
                 self.fetch_offset = next;

@@ -44,6 +44,8 @@ pub struct Progress {
     pub state: PartitionState,
     /// Next source offset that is not known to be at the target; `None` while it is being looked up.
     pub position: Option<i64>,
+    /// The leader epoch of the source's last record before the position, or -1.
+    pub position_epoch: i32,
     /// End of the source's log as last seen, or -1.
     pub high_watermark: i64,
     /// Target offset behind everything delivered, once known.
@@ -61,6 +63,7 @@ impl Progress {
     pub fn pair(&self) -> Option<Pair> {
         Some(Pair {
             source_next: self.position?,
+            source_epoch: self.position_epoch,
             target_next: self.target_next?,
             source_id: self.source.topic_id,
             target_id: self.target.topic_id,
@@ -219,6 +222,7 @@ impl Shard {
             state: self.state(slot),
             position: slot.flow.position(),
             high_watermark: slot.flow.high_watermark(),
+            position_epoch: slot.flow.position_epoch(),
             target_next: slot.flow.target_next(),
             is_settled: slot.flow.is_settled(),
             delivered: slot.flow.delivered(),

@@ -101,8 +101,13 @@ mod tests {
     use crate::model::Pair;
 
     const IDS: TopicIds = TopicIds { source: Uuid::from_u128(1), target: Uuid::from_u128(2) };
-    const PAIR: Pair =
-        Pair { source_next: 5, target_next: 9, source_id: IDS.source, target_id: IDS.target };
+    const PAIR: Pair = Pair {
+        source_next: 5,
+        source_epoch: 0,
+        target_next: 9,
+        source_id: IDS.source,
+        target_id: IDS.target,
+    };
 
     fn situation(stored: Stored) -> Situation {
         Situation {

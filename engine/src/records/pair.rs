@@ -51,9 +51,10 @@ pub fn producer_key(connector: &str, transactional_id: &str) -> ConnectOffsetKey
 impl StoredPair {
     /// The value's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let Pair { source_next, target_next, source_id, target_id } = self.pair;
+        let Pair { source_next, source_epoch, target_next, source_id, target_id } = self.pair;
         written(json!({
             "source": source_next,
+            "source.epoch": source_epoch,
             "target": target_next,
             "previous": self.previous,
             "source.id": source_id.to_string(),
@@ -72,6 +73,9 @@ impl StoredPair {
         let pair = || {
             Some(Pair {
                 source_next: number("source")?,
+                source_epoch: number("source.epoch")
+                    .and_then(|at| at.try_into().ok())
+                    .unwrap_or(-1),
                 target_next: number("target")?,
                 source_id: id("source.id").unwrap_or(Uuid::nil()),
                 target_id: id("target.id").unwrap_or(Uuid::nil()),
@@ -130,6 +134,7 @@ mod tests {
         let stored = StoredPair {
             pair: Pair {
                 source_next: 42,
+                source_epoch: 3,
                 target_next: 57,
                 source_id: Uuid::from_u128(7),
                 target_id: Uuid::nil(),

@@ -34,7 +34,7 @@ pub(super) fn with_index(start: Start, index: &mut OffsetIndex) -> Start {
         (Start::Pair(pair), Some((source_next, target_next)))
             if source_next < pair.source_next && pair.source_next - source_next <= MAX_AGAIN =>
         {
-            Start::Pair(Pair { source_next, target_next, ..pair })
+            Start::Pair(Pair { source_next, source_epoch: -1, target_next, ..pair })
         }
         (Start::At(position), _) => {
             // MirrorMaker 2 has gone on meanwhile.
@@ -88,7 +88,9 @@ pub(super) async fn begin(clients: &FlowClients, isolation: Isolation, anew: &[A
             match source_next.zip(found(&targets, &spec.target)) {
                 Some((source_next, target_next)) => {
                     let (source_id, target_id) = (spec.source.topic_id, spec.target.topic_id);
-                    let pair = Pair { source_next, target_next, source_id, target_id };
+                    let source_epoch = -1;
+                    let pair =
+                        Pair { source_next, source_epoch, target_next, source_id, target_id };
                     if from == StartFrom::Earliest {
                         spec.index.begin_at_start(source_next, target_next);
                     }

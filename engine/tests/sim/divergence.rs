@@ -128,9 +128,29 @@ fn started(settings: ShardSettings, source_next: i64, target_next: i64) -> Rig {
     rig.lead(Side::Source, &[1]);
     rig.lead(Side::Target, &[1]);
     let (source_id, target_id) = (SOURCE_ID, TARGET_ID);
-    rig.add(0, Start::Pair(Pair { source_next, target_next, source_id, target_id }));
+    let source_epoch = -1;
+    let pair = Pair { source_next, source_epoch, target_next, source_id, target_id };
+    rig.add(0, Start::Pair(pair));
     rig.connect_all();
     rig
+}
+
+#[test]
+fn the_stored_epoch_shows_a_source_that_was_cut_and_grew_again_meanwhile() {
+    let mut rig = Rig::new(ShardSettings::default());
+    rig.lead(Side::Source, &[1]);
+    rig.lead(Side::Target, &[1]);
+    let (source_id, target_id) = (SOURCE_ID, TARGET_ID);
+    let pair = Pair { source_next: 10, source_epoch: 3, target_next: 10, source_id, target_id };
+    rig.add(0, Start::Pair(pair));
+    rig.connect_all();
+    rig.say_ends(10);
+    let fetch = rig.fetches().remove(0);
+    assert_eq!(fetch.request.topics[0].partitions[0].last_fetched_epoch, 3);
+    assert_eq!(rig.progress(0).pair(), Some(pair), "it is stored again");
+    rig.answer_diverging(fetch.lane, Diverging { epoch: 3, end_offset: 8 });
+    assert!(rig.happenings().contains(&Happening::SourceTruncated { from: 8, to: 10 }));
+    assert_eq!(rig.progress(0).pair(), Some(Pair { source_next: 8, ..pair }));
 }
 
 #[test]

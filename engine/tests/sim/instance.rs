@@ -273,6 +273,7 @@ impl World {
             };
             let pair = Pair {
                 source_next: source.start_offset(),
+                source_epoch: -1,
                 target_next: target.high_watermark(),
                 source_id: spec.source.topic_id,
                 target_id: spec.target.topic_id,
@@ -434,12 +435,7 @@ impl World {
         let Some(instance) = self.instances.get(&id) else { return Vec::new() };
         let position = |at: Progress| {
             let next = at.position?;
-            let pair = at.target_next.map(|target_next| Pair {
-                source_next: next,
-                target_next,
-                source_id: at.source.topic_id,
-                target_id: at.target.topic_id,
-            });
+            let pair = at.pair();
             Some(Position { source: at.source, next, pair })
         };
         instance.shard.progress().filter_map(position).collect()

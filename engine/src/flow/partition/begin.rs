@@ -86,6 +86,7 @@ impl PartitionFlow {
         }
         cx.notes.push(Note::Tell(recovered.happening()));
         self.fetch_offset = recovered.source_next;
+        self.epochs.begin(recovered.source_next, -1);
         match recovered.is_found {
             true => self.target.index_mut().pass(recovered.source_next),
             false => self.target.index_mut().begin(recovered.source_next, recovered.target_next),

@@ -57,8 +57,10 @@ impl PartitionFlow {
     /// Where the partition stands when everything that it sent counts; none if it sent nothing.
     pub(in crate::flow) fn proposal(&self) -> Option<Pair> {
         self.anchor?;
+        let source_next = self.next_offset()?;
         Some(Pair {
-            source_next: self.next_offset()?,
+            source_next,
+            source_epoch: self.epochs.before(source_next),
             target_next: self.target.target_next()?,
             source_id: self.spec.source.topic_id,
             target_id: self.spec.target.topic_id,
@@ -77,7 +79,6 @@ impl PartitionFlow {
         self.target.abort(frames);
         if let Some(anchor) = self.anchor.take() {
             self.fetch_offset = anchor;
-            self.fetched_epoch = -1;
         }
     }
 

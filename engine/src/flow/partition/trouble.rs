@@ -64,7 +64,7 @@ impl PartitionFlow {
         if position >= range.earliest {
             // Two brokers disagree, the log has moved meanwhile, or its leader knows no epochs (KIP-595).
             self.doubts += u32::from(position > range.latest);
-            self.fetched_epoch = -1;
+            self.epochs.begin(position, -1);
             return self.trouble(Side::Source, ErrorCode::OFFSET_OUT_OF_RANGE, cx);
         }
         let (from, to) = (position, range.earliest);
@@ -72,7 +72,7 @@ impl PartitionFlow {
             return self.fail(Failure::Gap { from, to }, cx);
         }
         self.fetch_offset = to;
-        self.fetched_epoch = -1;
+        self.epochs.begin(to, -1);
         cx.notes.push(Note::Tell(Happening::Gap { from, to }));
     }
 
@@ -85,7 +85,7 @@ impl PartitionFlow {
         }
         self.queue.clear(cx.frames);
         self.fetch_offset = end;
-        self.fetched_epoch = epoch;
+        self.epochs.begin(end, epoch);
         self.doubts = 0;
         cx.notes.push(Note::Tell(Happening::SourceTruncated { from, to }));
     }
