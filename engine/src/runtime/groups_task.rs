@@ -8,6 +8,7 @@ use protocol_client::client::{CommittedOffset, GroupOffsets, ListedGroup};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::error_code::ErrorCode;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::attempts::every;
@@ -43,8 +44,9 @@ pub(super) struct GroupsSetup {
     pub(super) clock: Clock,
 }
 
-/// Follows groups until it is told to stop; trouble is told, never final.
-pub(super) async fn run<T>(setup: GroupsSetup, mut stop: watch::Receiver<Option<T>>) {
+/// Follows groups until it is told to stop and how long it may take for a last round: who stops a flow to move its
+/// consumers finds them where they are, not where they were a minute ago. Trouble is told, never final.
+pub(super) async fn run(setup: GroupsSetup, mut stop: watch::Receiver<Option<Duration>>) {
     let mut task = GroupsTask {
         sync: GroupSync::new(&setup),
         setup,
@@ -53,10 +55,16 @@ pub(super) async fn run<T>(setup: GroupsSetup, mut stop: watch::Receiver<Option<
         tells_unknown: false,
         troubles: BTreeMap::new(),
     };
-    tokio::select! {
+    let patience = tokio::select! {
         biased;
-        _ = stop.wait_for(Option::is_some) => {}
-        () = task.work() => {}
+        stop = stop.wait_for(Option::is_some) => stop.ok().and_then(|patience| *patience),
+        () = task.work() => None,
+    };
+    if timeout(patience.unwrap_or_default(), task.finish()).await.is_err() {
+        warn!(
+            flow = &*task.setup.flow,
+            "the last positions of consumer groups were not written in time"
+        );
     }
 }
 
@@ -105,6 +113,16 @@ impl GroupsTask {
                     }
                 }
                 _ = sync.tick() => self.sync.run(&mut self.checkpoints).await,
+            }
+        }
+    }
+
+    async fn finish(&mut self) {
+        if self.followed.is_some() {
+            self.look_for_groups().await;
+            self.check().await;
+            if self.setup.groups.sync_offsets.is_some() {
+                self.sync.run(&mut self.checkpoints).await;
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::clock::Clock;
 use super::flow_task::{self, FlowSetup};
@@ -20,9 +21,13 @@ use crate::flow::shard::Progress;
 #[derive(Debug)]
 pub struct Engine {
     flows: Vec<FlowHandle>,
+    /// Answered when the groups of a flow are not followed any more.
+    groups: Vec<oneshot::Receiver<()>>,
     failures: mpsc::UnboundedReceiver<EngineError>,
     /// How long answers may still take, once it is time to stop.
     stop: watch::Sender<Option<Duration>>,
+    /// The same for groups, which come last.
+    stop_groups: watch::Sender<Option<Duration>>,
     // The last fields: shards and flows end when nobody can talk to them any more.
     _control: Threads,
     _data: Threads,
@@ -54,6 +59,8 @@ impl Engine {
         let data = threads("shard", replication.process.threads.unwrap_or_else(cores))?;
         let control = threads("control", 1)?;
         let (stop, stopped) = watch::channel(None);
+        let (stop_groups, groups_stopped) = watch::channel(None);
+        let mut followed = Vec::new();
         let (failed, failures) = mpsc::unbounded_channel();
         let clock = Clock::new();
         let count = replication.flows.len();
@@ -63,8 +70,13 @@ impl Engine {
         for setup in &setups {
             let back = setups.iter().find(|other| other.is_back_of(setup)).map(FlowSetup::indexes);
             if let Some(groups) = setup.groups(back) {
-                let stopped = stopped.clone();
-                control.spawn_on(0, move || groups_task::run(groups, stopped));
+                let stopped = groups_stopped.clone();
+                let (end, ended) = oneshot::channel();
+                control.spawn_on(0, move || async move {
+                    groups_task::run(groups, stopped).await;
+                    let _ = end.send(());
+                });
+                followed.push(ended);
             }
         }
         for setup in setups {
@@ -86,7 +98,8 @@ impl Engine {
             let stopped = stopped.clone();
             control.spawn_on(0, move || heartbeats_task::run(pair, clock, stopped));
         }
-        Ok(Self { flows, failures, stop, _control: control, _data: data })
+        let groups = followed;
+        Ok(Self { flows, groups, failures, stop, stop_groups, _control: control, _data: data })
     }
 
     /// Waits for an error that ends a flow for good.
@@ -110,8 +123,10 @@ impl Engine {
     }
 
     /// Lets what is under way arrive, stores the positions and stops; `false` when they could not be stored within `grace`.
-    /// Two thirds of it are for what is under way, so that positions are stored also when a target does not answer.
+    /// Two thirds of it are for what is under way, so that positions are stored also when a target does not answer. What
+    /// is left then is for the positions of consumer groups.
     pub async fn stop(self, grace: Duration) -> bool {
+        let deadline = Instant::now() + grace;
         // Flows that ended by themselves do not listen any more.
         let _ = self.stop.send(Some(grace * 2 / 3));
         let done = async {
@@ -124,7 +139,12 @@ impl Engine {
             }
             stored
         };
-        tokio::time::timeout(grace, done).await.unwrap_or(false)
+        let stored = timeout_at(deadline, done).await.unwrap_or(false);
+        let _ = self.stop_groups.send(Some(deadline - Instant::now()));
+        for ended in self.groups {
+            let _ = timeout_at(deadline, ended).await;
+        }
+        stored
     }
 }
 

@@ -134,6 +134,23 @@ async fn positions_of_groups_are_translated_written_down_and_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_positions_are_taken_over_once_more() {
+    let mut clusters = Clusters::start(1).await;
+    shifted(&mut clusters).await;
+    let engine = clusters.mirror("sync.group.offsets.enabled = true");
+    copied(&clusters, "source.orders", 17).await;
+    eventually("the checkpoints topic", || clusters.target.end_offset(CHECKPOINTS, 0).is_some())
+        .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    commit(&clusters.source, "readers", "orders", 7, "").await;
+    stop(engine).await;
+    let target = &clusters.target;
+    let at = ("source.orders".to_owned(), 0);
+    assert_eq!(standing(target, CHECKPOINTS, "readers").get(&at), Some(&(7, 4)));
+    assert_eq!(target.committed("readers", "source.orders", 0), Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_word_about_it_nothing_is_committed() {
     let mut clusters = Clusters::start(1).await;
     shifted(&mut clusters).await;

@@ -186,7 +186,7 @@ async fn positions_are_stored_although_a_target_partition_does_not_answer() {
     clusters.target.fault(silence.times(1_000));
     clusters.write("orders", 0, 1, 1);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(engine.stop(Duration::from_secs(3)).await, "it does not wait for ever");
+    assert!(engine.stop(Duration::from_secs(6)).await, "it does not wait for ever");
     clusters.target.clear_faults();
     let engine = clusters.mirror(seldom);
     clusters.assert_mirrored("orders", 0).await;
