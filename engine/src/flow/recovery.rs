@@ -7,6 +7,7 @@ use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 
 use super::event::{Divergence, Happening, Start};
+use crate::index::OffsetIndex;
 use crate::matching::{self, Ask, Chunk, MatchSettings, Matcher, Run};
 use crate::model::Side;
 
@@ -35,14 +36,6 @@ pub(super) enum Step {
     Done,
 }
 
-/// Records that stand one behind the other on both sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PairedRun {
-    pub(super) source_first: i64,
-    pub(super) target_first: i64,
-    pub(super) count: u32,
-}
-
 /// What a comparison has come to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Recovered {
@@ -51,6 +44,8 @@ pub(super) struct Recovered {
     /// Whether the place of the stored position is known.
     pub(super) is_found: bool,
     pub(super) divergence: Option<Divergence>,
+    /// Whether the target may end with copies whose source records are gone.
+    pub(super) ends_vanished: bool,
     matched: u64,
     foreign: u64,
     repeated: u64,
@@ -100,7 +95,7 @@ impl Recovery {
         side: Side,
         read: Result<Box<ReadChunk>, ErrorCode>,
         isolation: Isolation,
-    ) -> (Step, Vec<PairedRun>) {
+    ) -> (Step, Vec<Run>) {
         let asked = self.step();
         let (Self::Comparing(matcher), Step::Read(wanted, from)) = (&mut *self, asked) else {
             return (Step::Done, Vec::new());
@@ -124,7 +119,7 @@ impl Recovery {
             Side::Source => matcher.source(chunk),
             Side::Target => matcher.target(chunk),
         };
-        let runs = matcher.take_runs().iter().flat_map(pieces).collect();
+        let runs = matcher.take_runs();
         match taken {
             Ok(()) => (self.step(), runs),
             Err(error) => (Step::Damaged(error.to_string()), runs),
@@ -150,6 +145,7 @@ impl Recovery {
                     Divergence::SourceEnds { source_end, target_offset: target }
                 }
             }),
+            ends_vanished: outcome.ends_vanished,
             matched: outcome.counts.matched,
             foreign: outcome.counts.foreign,
             repeated: outcome.counts.repeated,
@@ -171,16 +167,18 @@ fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk>
     Some(Chunk { entries: chunk.entries, aborted: chunk.aborted, end })
 }
 
-/// A run in pieces that fit.
-fn pieces(run: &Run) -> impl Iterator<Item = PairedRun> + use<> {
-    let Run { source_first, target_first, count } = *run;
-    let piece = u64::from(u32::MAX);
-    (0..count.div_ceil(piece)).map(move |number| {
-        let done = number * piece;
-        PairedRun {
-            source_first: source_first + done as i64,
-            target_first: target_first + done as i64,
-            count: (count - done).min(piece) as u32,
-        }
-    })
+/// The index gets to know what was paired.
+pub(super) fn learn(index: &mut OffsetIndex, run: &Run) {
+    if run.is_behind_vanished {
+        // Which source offset they were copied from nobody knows any more.
+        index.interrupt();
+    }
+    let Run { mut source_first, mut target_first, mut count, .. } = *run;
+    while count > 0 {
+        let piece = u32::try_from(count).unwrap_or(u32::MAX);
+        index.append(source_first, target_first, piece);
+        source_first += i64::from(piece);
+        target_first += i64::from(piece);
+        count -= u64::from(piece);
+    }
 }

@@ -28,7 +28,7 @@ use super::settings::ShardSettings;
 pub use super::target_side::Delivered;
 use super::target_side::Spent;
 use crate::index::OffsetIndex;
-use crate::model::{Moment, Pair, Side, TopicPartition};
+use crate::model::{Moment, Pair, Side, TopicIds, TopicPartition};
 
 /// Partitions of a shard that compare logs at the same time: each holds a few megabytes.
 const RECOVERIES: usize = 8;
@@ -76,6 +76,8 @@ impl Progress {
 pub struct SyncState {
     /// The partition, as the source calls it.
     pub source: TopicPartition,
+    /// The ids of its topic on both sides.
+    pub ids: TopicIds,
     /// Grows with every change of the index.
     pub generation: u64,
     /// Breakpoints there ever were.
@@ -259,7 +261,9 @@ impl Shard {
         let states = self.partitions.values_mut().filter_map(|slot| {
             let index = slot.flow.index();
             let (generation, breaks, end) = (index.generation(), index.breaks(), index.end()?);
-            Some(SyncState { source: slot.flow.spec.source.clone(), generation, breaks, end })
+            let source = slot.flow.spec.source.clone();
+            let ids = TopicIds { source: source.topic_id, target: slot.flow.spec.target.topic_id };
+            Some(SyncState { source, ids, generation, breaks, end })
         });
         states.collect()
     }

@@ -22,7 +22,6 @@ use protocol_client::wire::error_code::ErrorCode;
 
 use super::frames::Frames;
 use super::outgoing::{Answer, Draft, Outgoing, Patch, Way};
-use super::recovery::PairedRun;
 use crate::index::OffsetIndex;
 
 /// Batches of one partition that may be under way.
@@ -160,6 +159,14 @@ pub(super) struct TargetSide {
     foreign: Option<(i64, i64, u64)>,
     /// What was acknowledged in a transaction that has not ended yet; none where there are no transactions.
     uncommitted: Option<Uncommitted>,
+}
+
+/// Records that stand one behind the other on both sides.
+#[derive(Debug, Clone, Copy)]
+struct PairedRun {
+    source_first: i64,
+    target_first: i64,
+    count: u32,
 }
 
 /// What counts when a transaction is committed.

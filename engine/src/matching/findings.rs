@@ -22,6 +22,8 @@ pub struct Run {
     pub target_first: i64,
     /// How many records.
     pub count: u64,
+    /// Whether copies may stand before it whose source records are gone.
+    pub is_behind_vanished: bool,
 }
 
 /// Where records at the target come from that do not continue the copy.
@@ -117,7 +119,8 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn run(&mut self, source_first: i64, target_first: i64, count: u64) {
+    pub(super) fn run(&mut self, run: Run) {
+        let Run { source_first, target_first, count, .. } = run;
         self.counts.matched += count;
         match self.runs.last_mut() {
             Some(last)
@@ -126,7 +129,7 @@ impl Findings {
             {
                 last.count += count;
             }
-            _ => self.runs.push(Run { source_first, target_first, count }),
+            _ => self.runs.push(run),
         }
     }
 

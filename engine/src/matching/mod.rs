@@ -161,6 +161,8 @@ pub struct Outcome {
     pub divergence: Option<Divergence>,
     /// Whether the start was found; always, where it was given.
     pub start_found: bool,
+    /// Whether the target may end with copies whose source records are gone.
+    pub ends_vanished: bool,
     /// Offsets at the end of the target that nothing stands at any more: if they were copies, those
     /// come again.
     pub trailing_hole: u64,
@@ -359,6 +361,7 @@ impl Matcher {
             missing: self.findings.missing,
             divergence: self.findings.divergence,
             start_found: self.start_found,
+            ends_vanished: self.vanished > 0,
             trailing_hole: tail + self.target.trailing_hole(),
             counts: self.findings.counts,
         }
@@ -543,14 +546,19 @@ impl Matcher {
         }
         let count = (behind - first).max(0).unsigned_abs();
         self.unseen_from.get_or_insert(first);
-        self.findings.run(first, copy, count);
+        self.paired(first, copy, count);
         self.findings.counts.sealed += count;
         self.findings.counts.sealed_batches += 1;
         (self.source_next, self.expected) = (self.source_next.max(behind), copy_behind);
-        (self.vanished, self.start_slack) = (0, 0);
+        self.start_slack = 0;
         self.source.pop();
         self.target.pop();
         Ok(true)
+    }
+
+    fn paired(&mut self, source_first: i64, target_first: i64, count: u64) {
+        let is_behind_vanished = std::mem::take(&mut self.vanished) > 0;
+        self.findings.run(Run { source_first, target_first, count, is_behind_vanished });
     }
 
     /// Pairs two records.
@@ -559,10 +567,10 @@ impl Matcher {
             self.writers.learn(held.producer_id());
         }
         self.recent.insert(copy.key());
-        self.findings.run(original.offset, copy.offset, 1);
+        self.paired(original.offset, copy.offset, 1);
         self.source_next = self.source_next.max(original.offset + 1);
         self.expected = copy.offset + 1;
-        (self.credit, self.vanished, self.start_slack) = (0, 0, 0);
+        (self.credit, self.start_slack) = (0, 0);
         self.source.advance();
         self.target.advance();
     }

@@ -296,6 +296,7 @@ mod tests {
             missing,
             divergence: None,
             start_found: true,
+            ends_vanished: false,
             trailing_hole: 0,
             counts,
         }

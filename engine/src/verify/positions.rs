@@ -101,10 +101,13 @@ mod tests {
 
     #[test]
     fn holes_are_exact_wherever_in_them_a_group_starts() {
-        let runs = [
-            Run { source_first: 10, target_first: 0, count: 10 },
-            Run { source_first: 25, target_first: 14, count: 5 },
-        ];
+        let run = |source_first, target_first, count| Run {
+            source_first,
+            target_first,
+            count,
+            is_behind_vanished: false,
+        };
+        let runs = [run(10, 0, 10), run(25, 14, 5)];
         let exact =
             [(0, 0), (10, 0), (15, 5), (20, 10), (22, 12), (25, 14), (29, 18), (30, 19), (99, 20)];
         let behind = [(15, 4), (20, 9), (29, 14), (30, 18)];

@@ -47,6 +47,10 @@ fn a_sealed_batch_is_not_opened() {
     assert!(matches!(matcher.source(chunk()), Err(MatchError::Target(_))));
 }
 
+fn run(source_first: i64, target_first: i64, count: u64) -> Run {
+    Run { source_first, target_first, count, is_behind_vanished: false }
+}
+
 #[test]
 fn equal_records_keep_their_positions() {
     let source = log(&["x"; 50]);
@@ -54,7 +58,7 @@ fn equal_records_keep_their_positions() {
     assert_eq!(paired(&source, &target).resume_source, 30);
     target.truncate_head(20);
     let outcome = paired(&source, &target);
-    assert_eq!(outcome.runs, [Run { source_first: 20, target_first: 20, count: 10 }]);
+    assert_eq!(outcome.runs, [run(20, 20, 10)]);
     assert_eq!((outcome.resume_source, outcome.counts.skipped), (30, 20));
 }
 
@@ -70,7 +74,20 @@ fn markers_in_the_source_do_not_count() {
     target.truncate_head(10);
     let outcome = paired(&source, &target);
     assert_eq!(outcome.resume_source, 29);
-    assert_eq!(outcome.runs[0], Run { source_first: 20, target_first: 10, count: 1 });
+    assert_eq!(outcome.runs[0], run(20, 10, 1));
+}
+
+#[test]
+fn it_is_told_where_originals_of_copies_are_gone() {
+    let mut source = log(&["a", "b", "c", "d"]);
+    let target = log(&["a", "b", "c"]);
+    source.truncate_head(2);
+    let outcome = paired(&source, &target);
+    assert_eq!(outcome.runs, [Run { is_behind_vanished: true, ..run(2, 2, 1) }]);
+    assert_eq!((outcome.counts.vanished, outcome.ends_vanished), (2, false));
+    source.truncate_head(3);
+    let outcome = paired(&source, &target);
+    assert_eq!((outcome.runs.len(), outcome.counts.vanished, outcome.ends_vanished), (0, 3, true));
 }
 
 #[test]

@@ -91,6 +91,9 @@ impl PartitionFlow {
             true => self.target.index_mut().pass(recovered.source_next),
             false => self.target.index_mut().begin(recovered.source_next, recovered.target_next),
         }
+        if recovered.ends_vanished {
+            self.target.index_mut().interrupt();
+        }
         self.go_on(recovered.target_next, cx);
     }
 
@@ -112,9 +115,7 @@ impl PartitionFlow {
         if self.target.phase() == Phase::Matching {
             let Some(recovery) = &mut self.recovery else { return };
             let (step, runs) = recovery.on_read(side, read, cx.settings.isolation);
-            for run in runs {
-                self.target.index_mut().append(run.source_first, run.target_first, run.count);
-            }
+            runs.iter().for_each(|run| recovery::learn(self.target.index_mut(), run));
             return self.recover(step, cx);
         }
         match (read, self.target.phase()) {
