@@ -42,7 +42,7 @@ impl fmt::Display for TopicPartition {
 }
 
 /// Ids of a topic at the source and of its copy (KIP-516); nil where a cluster has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TopicIds {
     /// The topic's.
     pub source: Uuid,

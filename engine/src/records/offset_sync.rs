@@ -1,14 +1,16 @@
 //! Offset syncs: the same record's offset on both sides
 //! (`org.apache.kafka.connect.mirror.OffsetSync`), and the index that kmirror keeps behind it.
 //!
-//! Java reads 16 bytes of a value and leaves the rest alone. There stand a version (one byte, 1), the id of the topic at
-//! the source (16 bytes, nil where there are none), and the index as [`OffsetIndex::encode`] writes it.
+//! Java reads 16 bytes of a value and leaves the rest alone. There stand a version (one byte, 1), the ids of the topic
+//! at the source and at the target (16 bytes each, nil where there are none), and the index as [`OffsetIndex::encode`]
+//! writes it.
 
 use uuid::Uuid;
 
 use super::RecordError;
 use super::fields::{Fields, put_string};
 use crate::index::{IndexError, OffsetIndex};
+use crate::model::TopicIds;
 
 /// What Java reads of a value, in bytes.
 const PLAIN_BYTES: usize = 16;
@@ -16,7 +18,7 @@ const PLAIN_BYTES: usize = 16;
 const EXTENSION_VERSION: u8 = 1;
 
 /// What stands in a value before the index, in bytes.
-const BEFORE_INDEX_BYTES: usize = PLAIN_BYTES + 1 + 16;
+const BEFORE_INDEX_BYTES: usize = PLAIN_BYTES + 1 + 2 * 16;
 
 /// One record of an offset-syncs topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,31 +48,42 @@ impl OffsetSync {
     }
 
     /// As [`Self::encode_value`], with the index behind it, thinned if the value would take more than about `max_bytes`.
-    pub fn encode_with_index(&self, id: Uuid, index: &OffsetIndex, max_bytes: usize) -> Vec<u8> {
+    pub fn encode_with_index(
+        &self,
+        ids: TopicIds,
+        index: &OffsetIndex,
+        max_bytes: usize,
+    ) -> Vec<u8> {
         let mut value = self.encode_value();
         value.push(EXTENSION_VERSION);
-        value.extend_from_slice(id.as_bytes());
+        value.extend_from_slice(ids.source.as_bytes());
+        value.extend_from_slice(ids.target.as_bytes());
         value.extend(index.encode(max_bytes.saturating_sub(BEFORE_INDEX_BYTES)));
         value
     }
 
-    /// The index behind the value that [`Self::decode`] reads, and the id of the source's topic; none if the value ends
+    /// The index behind the value that [`Self::decode`] reads, and the ids of the topic; none if the value ends
     /// there, as MirrorMaker 2's do.
     ///
     /// # Errors
     /// Something else stands there: bytes of a newer version, or of somebody else.
-    pub fn decode_index(&self, value: &[u8]) -> Result<Option<(Uuid, OffsetIndex)>, IndexError> {
+    pub fn decode_index(
+        &self,
+        value: &[u8],
+    ) -> Result<Option<(TopicIds, OffsetIndex)>, IndexError> {
         let Some((version, rest)) = value.get(PLAIN_BYTES..).and_then(<[u8]>::split_first) else {
             return Ok(None);
         };
         if *version != EXTENSION_VERSION {
             return Err(IndexError::UnknownVersion(*version));
         }
-        let (id, index) = rest.split_first_chunk().ok_or(IndexError::Damaged)?;
+        let (source, rest) = rest.split_first_chunk().ok_or(IndexError::Damaged)?;
+        let (target, index) = rest.split_first_chunk().ok_or(IndexError::Damaged)?;
+        let ids = TopicIds { source: Uuid::from_bytes(*source), target: Uuid::from_bytes(*target) };
         let index = OffsetIndex::decode(index)?;
         match index.last_pair() {
             Some(last) if last == (self.upstream_offset, self.downstream_offset) => {
-                Ok(Some((Uuid::from_bytes(*id), index)))
+                Ok(Some((ids, index)))
             }
             _ => Err(IndexError::Damaged),
         }
@@ -118,12 +131,12 @@ mod tests {
         let (upstream_offset, downstream_offset) = index.last_pair().unwrap();
         let sync =
             OffsetSync { topic: "t".to_owned(), partition: 0, upstream_offset, downstream_offset };
-        let id = Uuid::from_u128(7);
-        let mut value = sync.encode_with_index(id, &index, 1000);
+        let ids = TopicIds { source: Uuid::from_u128(7), target: Uuid::from_u128(8) };
+        let mut value = sync.encode_with_index(ids, &index, 1000);
         assert_eq!(value[..16], sync.encode_value());
         assert_eq!(OffsetSync::decode(&sync.encode_key().unwrap(), &value).as_ref(), Ok(&sync));
         let (found, restored) = sync.decode_index(&value).unwrap().unwrap();
-        assert_eq!((found, restored.encode(1000)), (id, index.encode(1000)));
+        assert_eq!((found, restored.encode(1000)), (ids, index.encode(1000)));
         assert!(sync.decode_index(&value[..16]).unwrap().is_none());
         let other = OffsetSync { upstream_offset: 3, ..sync.clone() };
         assert_eq!(other.decode_index(&value).err(), Some(IndexError::Damaged));

@@ -11,7 +11,6 @@ use protocol_client::wire::fetch::Isolation;
 use super::clusters::FlowClients;
 use crate::config::StartFrom;
 use crate::flow::event::{PartitionSpec, Start};
-use crate::index::OffsetIndex;
 use crate::model::{Pair, TopicPartition};
 use crate::positions::ledger::Position;
 
@@ -22,27 +21,6 @@ pub(super) struct Anew {
     pub(super) spec: PartitionSpec,
     /// From which end of the source's log on.
     pub(super) from: StartFrom,
-}
-
-/// How many offsets of the source are compared again so that the index has no gap, at most.
-const MAX_AGAIN: i64 = 4_000_000;
-
-/// Where a partition starts that has an index: where the index ends, if that lies before what is stored, so that it gets
-/// to know what was copied since.
-pub(super) fn with_index(start: Start, index: &mut OffsetIndex) -> Start {
-    match (start, index.end()) {
-        (Start::Pair(pair), Some((source_next, target_next)))
-            if source_next < pair.source_next && pair.source_next - source_next <= MAX_AGAIN =>
-        {
-            Start::Pair(Pair { source_next, source_epoch: -1, target_next, ..pair })
-        }
-        (Start::At(position), _) => {
-            // MirrorMaker 2 has gone on meanwhile.
-            index.interrupt();
-            Start::At(position)
-        }
-        (start, _) => start,
-    }
 }
 
 /// What became of partitions that begin anew.

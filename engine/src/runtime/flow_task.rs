@@ -33,7 +33,7 @@ use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::Progress;
 use crate::model::Side;
-use crate::positions::beginning::{Beginning, Situation};
+use crate::positions::beginning::{Beginning, Situation, with_index};
 use crate::positions::ledger::{Ledger, Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
 
@@ -395,8 +395,8 @@ impl Flow {
             };
             match situation.beginning() {
                 Beginning::Stored(start) => {
-                    spec.index = self.syncs.take(&topic.source, index, topic.ids.source);
-                    spec.start = begin::with_index(start, &mut spec.index);
+                    spec.index = self.syncs.take(&topic.source, index, topic.ids);
+                    spec.start = with_index(start, &mut spec.index);
                     ready.push(spec);
                 }
                 Beginning::Refused(failure) => {

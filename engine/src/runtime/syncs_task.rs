@@ -10,7 +10,6 @@ use protocol_client::client::{Client, ConfigResource};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
-use uuid::Uuid;
 
 use super::attempts::{Retryable, until_works};
 use super::clock::Clock;
@@ -21,6 +20,7 @@ use super::tell::{Troubles, refusal};
 use crate::config::OffsetSyncsConfig;
 use crate::flow::settings::TargetLimits;
 use crate::index::OffsetIndex;
+use crate::model::TopicIds;
 use crate::syncs::emission::{Due, Emission};
 use crate::syncs::ledger::Ledger;
 use crate::syncs::{Named, store};
@@ -80,8 +80,8 @@ impl Syncs {
     }
 
     /// What is known of a partition from before. It is handed out once.
-    pub(super) fn take(&mut self, topic: &Arc<str>, index: i32, id: Uuid) -> OffsetIndex {
-        self.ledger.take(&(topic.clone(), index), id)
+    pub(super) fn take(&mut self, topic: &Arc<str>, index: i32, ids: TopicIds) -> OffsetIndex {
+        self.ledger.take(&(topic.clone(), index), ids)
     }
 
     /// Writes what is not written yet.
@@ -215,13 +215,13 @@ impl Writer {
     async fn write_some(
         &mut self,
         names: &[Named],
-        ids: &BTreeMap<Named, Uuid>,
+        ids: &BTreeMap<Named, TopicIds>,
     ) -> Result<(), ClientError> {
         let ask = |answer| Command::Indexes(names.to_vec(), answer);
         let indexes = ask_all(&self.setup.shards, ask).await;
         let due = indexes.into_iter().map(|(partition, index)| {
-            let id = ids.get(&partition).copied().unwrap_or_default();
-            Due { partition, id, index }
+            let ids = ids.get(&partition).copied().unwrap_or_default();
+            Due { partition, ids, index }
         });
         let due: Vec<Due> = due.collect();
         let SyncsSetup { client, config, clock, .. } = &self.setup;

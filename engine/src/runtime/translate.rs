@@ -13,7 +13,7 @@ use super::topics::{DiscoverError, look};
 use crate::config::FlowConfig;
 use crate::error::EngineError;
 use crate::index::Translation;
-use crate::model::Side;
+use crate::model::{Side, TopicIds};
 use crate::syncs::ledger::Ledger;
 use crate::syncs::store;
 
@@ -105,7 +105,9 @@ fn translate(
     target: &str,
     position: Result<CommittedOffset, ClientError>,
 ) -> Translated {
-    let id = view.topics.get(&at.topic).map_or_else(Default::default, |topic| topic.id);
+    let source = view.topics.get(&at.topic).map_or_else(Default::default, |topic| topic.id);
+    // The target is not asked.
+    let ids = TopicIds { source, ..TopicIds::default() };
     let mut translated = Translated {
         source: at.topic.to_string(),
         target: target.to_owned(),
@@ -116,7 +118,7 @@ fn translate(
     };
     match position {
         Ok(position) => {
-            let index = ledger.take(&(at.topic.clone(), at.partition), id);
+            let index = ledger.take(&(at.topic.clone(), at.partition), ids);
             translated.position = position.offset;
             translated.translation = index.translate(position.offset);
             if translated.translation == Translation::Unknown {

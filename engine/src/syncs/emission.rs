@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol_client::batch::{BatchBuilder, BatchError, Compression, Rebuilt};
-use uuid::Uuid;
 
 use super::Named;
 use super::ledger::Ledger;
 use crate::flow::shard::SyncState;
 use crate::index::OffsetIndex;
-use crate::model::Moment;
+use crate::model::{Moment, TopicIds};
 use crate::records::OffsetSync;
 
 /// Between two records of a partition that has breakpoints or many records.
@@ -37,8 +36,8 @@ const OVERHEAD_BYTES: usize = 512;
 pub struct Due {
     /// The partition, as the source calls it.
     pub partition: Named,
-    /// The id of its topic.
-    pub id: Uuid,
+    /// The ids of its topic on both sides.
+    pub ids: TopicIds,
     /// Which offset is which.
     pub index: OffsetIndex,
 }
@@ -85,14 +84,19 @@ impl Emission {
     }
 
     /// Which indexes have to be written now; all that changed, if nothing comes after.
-    pub fn due(&self, states: &[SyncState], now: Moment, is_last: bool) -> BTreeMap<Named, Uuid> {
+    pub fn due(
+        &self,
+        states: &[SyncState],
+        now: Moment,
+        is_last: bool,
+    ) -> BTreeMap<Named, TopicIds> {
         let due = states.iter().filter_map(|state| {
             let partition = (state.source.topic.clone(), state.source.index);
             let is_due = match self.emitted.get(&partition) {
                 None => true,
                 Some(emitted) => emitted.is_due(state, now, self.lag_max, is_last),
             };
-            is_due.then_some((partition, state.source.topic_id))
+            is_due.then_some((partition, state.ids))
         });
         due.collect()
     }
@@ -106,7 +110,7 @@ impl Emission {
         let max_bytes = MAX_VALUE_BYTES.min(max_batch_bytes).saturating_sub(OVERHEAD_BYTES);
         let mut written = Written::default();
         let mut batch = empty();
-        for Due { partition, id, index } in due {
+        for Due { partition, ids, index } in due {
             let Some(((upstream_offset, downstream_offset), end)) =
                 index.last_pair().zip(index.end())
             else {
@@ -116,7 +120,7 @@ impl Emission {
             let sync = OffsetSync { topic, partition: number, upstream_offset, downstream_offset };
             // Kafka's names of topics have 249 characters at most.
             let Ok(key) = sync.encode_key() else { continue };
-            let value = sync.encode_with_index(*id, index, max_bytes);
+            let value = sync.encode_with_index(*ids, index, max_bytes);
             let bytes = key.len() + value.len() + OVERHEAD_BYTES;
             if batch.record_count() > 0 && batch.size_bytes() + bytes > max_batch_bytes {
                 written.batches.push(std::mem::replace(&mut batch, empty()).build()?);
@@ -163,9 +167,12 @@ mod tests {
     use std::sync::Arc;
 
     use protocol_client::batch::Entry;
+    use uuid::Uuid;
 
     use super::*;
     use crate::model::TopicPartition;
+
+    const IDS: TopicIds = TopicIds { source: Uuid::from_u128(1), target: Uuid::from_u128(2) };
 
     fn at(millis: u64) -> Moment {
         Moment::new(Duration::from_millis(millis))
@@ -174,7 +181,8 @@ mod tests {
     fn state(index: &OffsetIndex) -> SyncState {
         let topic: Arc<str> = "t".into();
         SyncState {
-            source: TopicPartition { topic, topic_id: Uuid::from_u128(1), index: 3 },
+            source: TopicPartition { topic, topic_id: IDS.source, index: 3 },
+            ids: IDS,
             generation: index.generation(),
             breaks: index.breaks(),
             end: index.end().unwrap_or_default(),
@@ -191,7 +199,7 @@ mod tests {
         let due = emission.due(&[state(index)], now, false);
         let due: Vec<Due> = due
             .into_iter()
-            .map(|(partition, id)| Due { partition, id, index: index.clone() })
+            .map(|(partition, ids)| Due { partition, ids, index: index.clone() })
             .collect();
         let written = emission.encode(&due, now, 0).unwrap();
         let is_something = !written.batches.is_empty();
@@ -222,7 +230,7 @@ mod tests {
         assert!(flush(&mut emission, &index, at(66_000), &mut ledger), "offset.lag.max");
         index.append(300, 299, 1);
         assert!(flush(&mut emission, &index, at(67_000), &mut ledger), "a breakpoint");
-        let restored = ledger.take(&("t".into(), 3), Uuid::from_u128(1));
+        let restored = ledger.take(&("t".into(), 3), IDS);
         assert_eq!(restored.encode(1000), index.encode(1000));
     }
 
@@ -234,7 +242,7 @@ mod tests {
         index.append(11, 10, 10);
         flush(&mut Emission::new(100, 1 << 20, &ledger), &index, at(0), &mut ledger);
         let mut emission = Emission::new(100, 1 << 20, &ledger);
-        let mut restored = ledger.take(&("t".into(), 3), Uuid::from_u128(1));
+        let mut restored = ledger.take(&("t".into(), 3), IDS);
         restored.resume(21, 20);
         assert!(!flush(&mut emission, &restored, at(0), &mut ledger));
         restored.append(21, 20, 1);
@@ -254,7 +262,7 @@ mod tests {
             let due = emission.due(&[state(&index)], at(second.unsigned_abs() * 1000), false);
             let due: Vec<Due> = due
                 .into_iter()
-                .map(|(partition, id)| Due { partition, id, index: index.clone() })
+                .map(|(partition, ids)| Due { partition, ids, index: index.clone() })
                 .collect();
             let now = at(second.unsigned_abs() * 1000);
             let written = emission.encode(&due, now, 0).unwrap();

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Named;
 use crate::index::OffsetIndex;
+use crate::model::TopicIds;
 use crate::records::{OffsetSync, RecordError};
 
 /// Most that the records of one batch of the topic may be when decompressed, in bytes.
@@ -28,8 +29,8 @@ pub struct Skipped {
 /// What is stored of one partition.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// The id that the source's topic had, if that was written down.
-    pub id: Option<Uuid>,
+    /// The ids that the topic had on both sides, if they were written down.
+    pub ids: Option<TopicIds>,
     /// Which offset is which.
     pub index: OffsetIndex,
     /// Whether a record has all of the index; MirrorMaker 2's have only a pair.
@@ -84,12 +85,15 @@ impl Ledger {
         &self.rows
     }
 
-    /// The index of a partition, of the topic that has this id; empty if nothing is known of it. Takes it out of the
+    /// The index of a partition, of the topic and the copy of it that have these ids; empty if nothing is known of it. Takes it out of the
     /// ledger.
-    pub fn take(&mut self, partition: &Named, id: Uuid) -> OffsetIndex {
-        let is_other = |stored: Uuid| !stored.is_nil() && !id.is_nil() && stored != id;
+    pub fn take(&mut self, partition: &Named, ids: TopicIds) -> OffsetIndex {
+        let differ = |one: Uuid, other: Uuid| !one.is_nil() && !other.is_nil() && one != other;
+        let is_other = |stored: TopicIds| {
+            differ(stored.source, ids.source) || differ(stored.target, ids.target)
+        };
         match self.rows.remove(partition) {
-            Some(row) if !row.id.is_some_and(is_other) => row.index,
+            Some(row) if !row.ids.is_some_and(is_other) => row.index,
             _ => OffsetIndex::default(),
         }
     }
@@ -110,11 +114,11 @@ impl Ledger {
         let whole = sync.decode_index(value);
         let partition = (sync.topic.into(), sync.partition);
         // What cannot be read of a newer version leaves the 16 bytes, which hold as they always did.
-        if let Ok(Some((id, index))) = whole {
-            self.rows.insert(partition, Row { id: Some(id), index, is_whole: true });
+        if let Ok(Some((ids, index))) = whole {
+            self.rows.insert(partition, Row { ids: Some(ids), index, is_whole: true });
             return Ok(());
         }
-        let nothing = Row { id: None, index: OffsetIndex::default(), is_whole: false };
+        let nothing = Row { ids: None, index: OffsetIndex::default(), is_whole: false };
         let row = self.rows.entry(partition).or_insert(nothing);
         row.is_whole = false;
         row.index.resume(pair.0, pair.1);
@@ -154,7 +158,7 @@ mod tests {
     fn pairs_of_mirror_maker_are_never_ahead() {
         let mut ledger = Ledger::default();
         ledger.absorb(&batch(&[plain(10, 5), plain(20, 12), plain(200, 150)])).unwrap();
-        let index = ledger.take(&("t".into(), 3), Uuid::nil());
+        let index = ledger.take(&("t".into(), 3), TopicIds::default());
         let answers = [9, 10, 11, 15, 20, 21, 100, 200, 201, 300].map(|at| index.translate(at));
         use Translation::{Behind, Exact, Unknown};
         assert_eq!(
@@ -180,7 +184,7 @@ mod tests {
     fn a_pair_that_goes_back_starts_anew() {
         let mut ledger = Ledger::default();
         ledger.absorb(&batch(&[plain(10, 5), plain(20, 12), plain(15, 30)])).unwrap();
-        let index = ledger.take(&("t".into(), 3), Uuid::nil());
+        let index = ledger.take(&("t".into(), 3), TopicIds::default());
         assert_eq!(index.start(), Some((15, 30)));
         assert_eq!(index.translate(15), Translation::Exact(30));
     }
@@ -189,14 +193,20 @@ mod tests {
     fn an_index_of_another_topic_of_the_name_is_not_taken() {
         let mut index = OffsetIndex::default();
         index.append(0, 0, 10);
-        let value = sync(9, 9).encode_with_index(Uuid::from_u128(1), &index, 1000);
+        let ids = |source, target| TopicIds {
+            source: Uuid::from_u128(source),
+            target: Uuid::from_u128(target),
+        };
+        let value = sync(9, 9).encode_with_index(ids(1, 7), &index, 1000);
         let record = (Some(sync(9, 9).encode_key().unwrap()), Some(value));
-        for (id, is_taken) in [(1, true), (0, true), (2, false)] {
+        for (source, target, is_taken) in
+            [(1, 7, true), (0, 7, true), (1, 0, true), (2, 7, false), (1, 8, false)]
+        {
             let mut ledger = Ledger::default();
             ledger.absorb(&batch(std::slice::from_ref(&record))).unwrap();
             assert!(ledger.rows().values().all(|row| row.is_whole));
-            let taken = ledger.take(&("t".into(), 3), Uuid::from_u128(id));
-            assert_eq!(taken.end().is_some(), is_taken, "{id}");
+            let taken = ledger.take(&("t".into(), 3), ids(source, target));
+            assert_eq!(taken.end().is_some(), is_taken, "{source} {target}");
         }
     }
 
