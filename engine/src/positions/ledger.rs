@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol_client::batch::record::RecordBody;
+use protocol_client::batch::record::{Header, RecordBody};
 use protocol_client::batch::{BatchBuilder, BatchError, Entry, OpenBatch, Rebuilt};
 
 use crate::model::{Pair, TopicPartition};
@@ -54,9 +54,15 @@ pub struct Ledger {
     skipped: u64,
 }
 
+/// The header of a position under MirrorMaker 2's key that kmirror has written. Connect does not look at headers, and who
+/// sets a position by hand does not write this one.
+const OWN: &str = "kmirror";
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Row {
     next: Option<i64>,
+    /// Nobody else has set `next`.
+    is_own: bool,
     pair: Option<StoredPair>,
 }
 
@@ -64,8 +70,11 @@ impl Row {
     fn stored(self) -> Stored {
         let next = self.next.unwrap_or(0);
         match self.pair {
-            // Both keys are written one after the other, so one of them may be a flush older.
-            Some(StoredPair { pair, previous }) if next == pair.source_next || next == previous => {
+            // Both keys are written one after the other, so one of them may be a flush older; and an instance that was
+            // replaced may have written late. Whichever pair there is, the logs are compared from it on.
+            Some(StoredPair { pair, previous })
+                if self.is_own || next == pair.source_next || next == previous =>
+            {
                 Stored::Pair(pair)
             }
             Some(StoredPair { pair, .. }) if self.next.is_some() && next < pair.source_next => {
@@ -108,7 +117,8 @@ impl Ledger {
         for record in open.records() {
             let record = record?;
             let body = RecordBody::decode(record.body, record.offset)?;
-            self.absorb_record(body.key, body.value);
+            let is_own = body.headers().any(|(name, _)| name == OWN.as_bytes());
+            self.absorb_record(body.key, body.value, is_own);
         }
         Ok(())
     }
@@ -174,7 +184,7 @@ impl Ledger {
             }
             if lacks_next {
                 let value = ConnectOffsetValue::new(change.next - 1).encode();
-                nexts.push(&ConnectOffsetKey::source(&self.connector, at), &value)?;
+                nexts.push_own(&ConnectOffsetKey::source(&self.connector, at), &value)?;
             }
         }
         let mut done = pairs.finish()?;
@@ -209,7 +219,8 @@ impl Ledger {
             let next =
                 if lacks_next { Some(change.next).filter(|next| *next > 0) } else { row.next };
             let rows = self.stored.entry(change.source.topic).or_default();
-            rows.insert(change.source.index, Row { next, pair: new.or(row.pair) });
+            let is_own = lacks_next || row.is_own;
+            rows.insert(change.source.index, Row { next, is_own, pair: new.or(row.pair) });
         }
     }
 
@@ -217,14 +228,14 @@ impl Ledger {
         self.stored.get(topic).and_then(|rows| rows.get(&index)).copied().unwrap_or_default()
     }
 
-    fn absorb_record(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
+    fn absorb_record(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, is_own: bool) {
         let Ok(key) = ConnectOffsetKey::decode(key.unwrap_or_default()) else {
             self.skipped += 1;
             return;
         };
         let value = value.unwrap_or_default();
         let understood = if key.connector == self.connector {
-            self.absorb_next(&key, value)
+            self.absorb_next(&key, value, is_own)
         } else if key.connector == self.owner {
             self.absorb_own(&key, value)
         } else {
@@ -234,7 +245,7 @@ impl Ledger {
     }
 
     /// A position as MirrorMaker 2 writes it; `false` if it cannot be understood.
-    fn absorb_next(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> bool {
+    fn absorb_next(&mut self, key: &ConnectOffsetKey, value: &[u8], is_own: bool) -> bool {
         let Some(row) = self.row_of(key) else { return true };
         match ConnectOffsetValue::decode(value) {
             Ok(Some(value)) => match value.offset() {
@@ -245,6 +256,7 @@ impl Ledger {
             Ok(None) => row.next = None,
             Err(_) => return false,
         }
+        row.is_own = is_own;
         true
     }
 
@@ -295,7 +307,7 @@ pub fn encode_together(
     for (source, pair) in positions {
         let at = SourcePartition { cluster, topic: &source.topic, partition: source.index };
         let value = ConnectOffsetValue::new(pair.source_next - 1).encode();
-        batches.push(&ConnectOffsetKey::source(connector, at), &value)?;
+        batches.push_own(&ConnectOffsetKey::source(connector, at), &value)?;
         let stored = StoredPair { pair: *pair, previous: pair.source_next };
         batches.push(&pair::key(connector, at), &stored.encode())?;
     }
@@ -316,9 +328,23 @@ impl Batches {
     }
 
     fn push(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> Result<(), BatchError> {
+        self.push_with(key, value, &[])
+    }
+
+    /// A position under MirrorMaker 2's key.
+    fn push_own(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> Result<(), BatchError> {
+        self.push_with(key, value, &[(OWN.as_bytes(), None)])
+    }
+
+    fn push_with(
+        &mut self,
+        key: &ConnectOffsetKey,
+        value: &[u8],
+        headers: &[Header<'_>],
+    ) -> Result<(), BatchError> {
         let Some(partition) = key.topic_partition(self.partitions) else { return Ok(()) };
         let builder = self.open.entry(partition).or_default();
-        builder.push(Some(&key.encode()), Some(value), &[], self.now_ms);
+        builder.push(Some(&key.encode()), Some(value), headers, self.now_ms);
         if builder.record_count() >= BATCH_RECORDS {
             self.done.push((partition, std::mem::take(builder).build()?));
         }
@@ -392,6 +418,7 @@ mod tests {
 
     #[test]
     fn half_a_flush_and_what_others_set_are_told_apart() {
+        let key = br#"["MirrorSourceConnector",{"cluster":"A","partition":0,"topic":"t"}]"#;
         let pair = |source_next, target_next| Pair { source_next, target_next, ..Pair::NOWHERE };
         let mut ledger = absorbed(&[]);
         ledger.commit(vec![paired("t", 5, 9)]);
@@ -402,15 +429,28 @@ mod tests {
         assert_eq!(absorbed(&batches[..3]).stored("t", 0), Stored::Pair(pair(8, 12)));
         assert_eq!(absorbed(&batches).stored("t", 0), Stored::Pair(pair(8, 12)));
         for (next, expected) in [(20, Stored::Position(20)), (3, Stored::SetBack(3))] {
+            let value = format!(r#"{{"offset":{}}}"#, next - 1);
+            let mut batch = BatchBuilder::new();
+            batch.push(Some(key), Some(value.as_bytes()), &[], 0);
             let mut batches = batches.clone();
-            batches.extend(written(&ledger, &[position("t", 0, next)]));
+            batches.push(Entry::new(batch.build().unwrap().bytes).unwrap());
             assert_eq!(absorbed(&batches).stored("t", 0), expected);
         }
-        let key = br#"["MirrorSourceConnector",{"cluster":"A","partition":0,"topic":"t"}]"#;
         let mut tombstone = BatchBuilder::new();
         tombstone.push(Some(key), None, &[], 0);
         batches.push(Entry::new(tombstone.build().unwrap().bytes).unwrap());
         assert_eq!(absorbed(&batches).stored("t", 0), Stored::Nothing);
+    }
+
+    /// The first instance has written half of what it had when the second one stores where it is.
+    #[test]
+    fn what_a_replaced_instance_writes_late_sets_nothing_back() {
+        let mut late = written(&absorbed(&[]), &[paired("t", 5, 9)]);
+        let mut second = written(&absorbed(&[]), &[paired("t", 8, 12)]);
+        late.insert(1, second.remove(0));
+        late.insert(2, second.remove(0));
+        let pair = Pair { source_next: 8, target_next: 12, ..Pair::NOWHERE };
+        assert_eq!(absorbed(&late).stored("t", 0), Stored::Pair(pair));
     }
 
     #[test]
