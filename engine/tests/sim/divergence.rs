@@ -161,6 +161,22 @@ fn a_target_that_ends_before_the_stored_pair_stops_the_partition() {
     assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
 }
 
+/// What was fetched before the logs were compared says nothing about where copying goes on.
+#[test]
+fn behind_what_was_compared_no_epoch_is_known() {
+    let log = batches(0, &[2, 3, 4]);
+    let mut rig = started(ShardSettings::default(), 2, 2);
+    rig.bring(batches(2, &[3]));
+    rig.say_ends(9);
+    while rig.say_whole_log(Side::Target, &log) + rig.say_whole_log(Side::Source, &log) > 0 {}
+    assert_eq!((rig.position(), rig.progress(0).target_next), (9, Some(9)));
+    // What was asked for meanwhile is of no use any more.
+    rig.bring(batches(5, &[4]));
+    let next = rig.fetches().pop().expect("the next records are asked for");
+    let asked = next.request.topics[0].partitions[0];
+    assert_eq!((asked.offset, asked.last_fetched_epoch), (9, -1));
+}
+
 #[test]
 fn partitions_take_turns_to_compare_their_logs() {
     let mut rig = Rig::new(ShardSettings::default());

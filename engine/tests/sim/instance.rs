@@ -15,8 +15,10 @@ use engine::flow::settings::{DivergencePolicy, GapPolicy, TargetLimits};
 use engine::flow::shard::{PartitionState, Progress, Shard};
 use engine::index::OffsetIndex;
 use engine::model::{Pair, Side, TopicIds, TopicPartition};
-use engine::positions::beginning::{Beginning, Situation, Surprise};
+use engine::positions::beginning::{Beginning, Situation, Surprise, with_index};
 use engine::positions::ledger::{Ledger, Position};
+use engine::syncs;
+use engine::syncs::emission::{Due, Emission};
 use kafka_protocol::messages::{
     ApiKey, InitProducerIdRequest, MetadataRequest, ProducerId, RequestKind, ResponseKind,
     TransactionalId,
@@ -55,6 +57,9 @@ pub(crate) struct Instance {
     pub(crate) shard: Shard,
     pub(crate) ticks: BTreeSet<i64>,
     ledger: Ledger,
+    /// What was stored of indexes when it started, until it is handed out.
+    syncs: syncs::ledger::Ledger,
+    emission: Emission,
     producer: Producer,
     /// Ids of the topics that the partitions were placed with; none before.
     placed: Option<TopicIds>,
@@ -69,8 +74,8 @@ pub(crate) struct Instance {
 /// What the offsets topic and the topic of offset syncs hold.
 #[derive(Default)]
 pub(crate) struct Journal {
-    entries: Vec<Entry>,
-    indexes: BTreeMap<i32, OffsetIndex>,
+    positions: Vec<Entry>,
+    syncs: Vec<Entry>,
 }
 
 /// What is still to be stored, and what follows then.
@@ -84,7 +89,13 @@ pub(crate) struct Landing {
 impl Journal {
     fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::new("MirrorSourceConnector", "source");
-        self.entries.iter().for_each(|entry| ledger.absorb(entry).expect("it was written whole"));
+        self.positions.iter().for_each(|entry| ledger.absorb(entry).expect("it was written whole"));
+        ledger
+    }
+
+    fn syncs(&self) -> syncs::ledger::Ledger {
+        let mut ledger = syncs::ledger::Ledger::default();
+        self.syncs.iter().for_each(|entry| ledger.absorb(entry).expect("it was written whole"));
         ledger
     }
 }
@@ -143,7 +154,7 @@ impl Instance {
 impl World {
     /// A process is started; it waits until it gets a producer id.
     pub(crate) fn start(&mut self) {
-        let ledger = self.journal.ledger();
+        let (ledger, syncs) = (self.journal.ledger(), self.journal.syncs());
         let Some(Ok(producer)) = self.init_producer(None) else {
             return self.after(100, Item::Start);
         };
@@ -153,6 +164,8 @@ impl World {
             shard: Shard::new(self.settings.clone(), id.0),
             ticks: BTreeSet::new(),
             ledger,
+            emission: Emission::new(100, 1 << 20, &syncs),
+            syncs,
             producer,
             placed: None,
             storing: false,
@@ -220,7 +233,7 @@ impl World {
     fn place(&mut self, id: InstanceId, ids: TopicIds, is_created: bool) {
         let (mut anew, mut stored) = (Vec::new(), Vec::new());
         for index in 0..PARTITIONS {
-            let Some(instance) = self.instances.get(&id) else { return };
+            let Some(instance) = self.instances.get_mut(&id) else { return };
             let at =
                 |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
             let situation = Situation {
@@ -236,16 +249,18 @@ impl World {
                 target: at(TARGET_TOPIC, ids.target),
                 start: Start::Pair(Pair::NOWHERE),
                 limits: TargetLimits::default(),
-                index: self.journal.indexes.get(&index).cloned().unwrap_or_default(),
+                index: OffsetIndex::default(),
             };
             match situation.beginning() {
-                Beginning::Stored(start) => spec.start = start,
+                Beginning::Stored(start) => {
+                    spec.index = instance.syncs.take(&(SOURCE_TOPIC.into(), index), ids);
+                    spec.start = with_index(start, &mut spec.index);
+                }
                 Beginning::Refused(failure) => spec.start = Start::Refused(failure),
                 Beginning::Anew { surprise, .. } => {
                     if let Some(Surprise::SourceRecreated { lost_from }) = surprise {
                         self.truths[index as usize].reported_end(lost_from);
                     }
-                    spec.index = OffsetIndex::default();
                     anew.push(spec);
                     continue;
                 }
@@ -280,6 +295,7 @@ impl World {
             };
             let next = pair.source_next;
             self.truths[index as usize].begins(next);
+            spec.index.begin_at_start(pair.source_next, pair.target_next);
             changes.push(Position { source: spec.source.clone(), next, pair: Some(pair) });
             spec.start = Start::Pair(pair);
             ready.push(spec);
@@ -399,6 +415,14 @@ impl World {
         let placed = self.instances.get(&id).and_then(|one| one.placed);
         self.show_views(id);
         for spec in specs {
+            self.say(|| {
+                format!(
+                    "{id} {} begins: {:?}, index {:?}",
+                    spec.source,
+                    spec.start,
+                    spec.index.end()
+                )
+            });
             let ids = TopicIds { source: spec.source.topic_id, target: spec.target.topic_id };
             if placed == Some(ids) {
                 self.feed(id, Event::Add(Box::new(spec)));
@@ -413,6 +437,15 @@ impl World {
         }
         self.after(FLUSH_MS, Item::Flush(id));
         let positions = self.positions(id);
+        self.say(|| {
+            format!(
+                "{id} stores {:?}",
+                positions
+                    .iter()
+                    .map(|at| (at.source.index, at.next, at.pair.map(|pair| pair.target_next)))
+                    .collect::<Vec<_>>()
+            )
+        });
         for at in &positions {
             if let Some(Pair { source_next, target_next, .. }) = at.pair {
                 let truth = &self.truths[at.source.index as usize];
@@ -425,10 +458,7 @@ impl World {
         if !instance.storing && !changes.is_empty() {
             self.store(id, changes, Vec::new());
         }
-        if self.rng.bool() {
-            self.store_indexes(id)?;
-        }
-        Ok(())
+        self.store_indexes(id)
     }
 
     fn positions(&self, id: InstanceId) -> Vec<Position> {
@@ -442,14 +472,27 @@ impl World {
     }
 
     fn store_indexes(&mut self, id: InstanceId) -> Result<(), String> {
+        let now = self.now();
         let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
+        let mut indexes = BTreeMap::new();
         for partition in 0..PARTITIONS {
             if let Some(index) = instance.shard.index_of(&SOURCE_TOPIC.into(), partition) {
                 let check = self.truths[partition as usize].check_index(index);
                 check.map_err(|why| format!("{id} partition {partition}: {why}"))?;
-                self.journal.indexes.insert(partition, index.clone());
+                indexes.insert(partition, index.clone());
             }
         }
+        let due = instance.emission.due(&instance.shard.sync_states(), now, false).into_iter();
+        let due = due.filter_map(|(partition, ids)| {
+            let index = indexes.remove(&partition.1)?;
+            Some(Due { partition, ids, index })
+        });
+        let due: Vec<Due> = due.collect();
+        let written = instance.emission.encode(&due, now, self.now_ms);
+        let written = written.expect("indexes can be encoded");
+        let entries = written.batches.iter().map(|built| Entry::new(built.bytes.clone()));
+        self.journal.syncs.extend(entries.map(|entry| entry.expect("a whole batch")));
+        instance.emission.commit(written);
         Ok(())
     }
 
@@ -477,7 +520,7 @@ impl World {
         if !alive && self.rng.bool() {
             return;
         }
-        self.journal.entries.extend(landing.batches.pop());
+        self.journal.positions.extend(landing.batches.pop());
         if !alive {
             return;
         }

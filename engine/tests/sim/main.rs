@@ -16,6 +16,8 @@ mod workload;
 mod world;
 mod writers;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use world::World;
 
 const SEEDS: u64 = 120;
@@ -36,14 +38,19 @@ fn run_seeds(parity: u64) {
     let number = |name| std::env::var_os(name).and_then(|number| number.to_str()?.parse().ok());
     let first = number("SIM_FIRST_SEED").unwrap_or(0);
     let count: u64 = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let mut failed = Vec::new();
     for seed in (first + parity..=first + count).step_by(2) {
-        println!("SEED={seed}");
         let mut world = World::new(seed, false);
-        if let Err(why) = world.run().and_then(|()| checker::check(&mut world)) {
-            panic!("SEED={seed}: {why}");
-        }
-        println!("{} steps", world.steps());
+        let run = AssertUnwindSafe(|| world.run().and_then(|()| checker::check(&mut world)));
+        let why = match catch_unwind(run) {
+            Ok(Ok(())) => continue,
+            Ok(Err(why)) => why,
+            Err(_) => "it panics".to_owned(),
+        };
+        println!("SEED={seed}: {why}");
+        failed.push(seed);
     }
+    assert!(failed.is_empty(), "these seeds fail: {failed:?}");
 }
 
 /// One seed with its whole story, for understanding a failure of the other test.

@@ -16,7 +16,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{BrokerId, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
-use protocol_client::batch::{BatchBuilder, BatchHeader, Entry};
+use protocol_client::batch::{BatchBuilder, BatchHeader, Entry, walk};
 use protocol_client::client::ReadChunk;
 use protocol_client::cluster::ClusterView;
 use protocol_client::cluster::metadata::Topics;
@@ -238,6 +238,30 @@ impl Rig {
                 log_start: 0,
             };
             self.feed(Event::LogRead(*key, Side::Target, Ok(Box::new(chunk))));
+        }
+        reads.len()
+    }
+
+    /// Answers all readings of one side's log with the batches of `log` that are not before where it is read.
+    pub(crate) fn say_whole_log(&mut self, wanted: Side, log: &Bytes) -> usize {
+        let reads = self.take(|effect| match effect {
+            Effect::ReadLog(key, side, from, _) if *side == wanted => Some((*key, *from)),
+            _ => None,
+        });
+        for (key, from) in &reads {
+            let entries = walk(log).map(|entry| entry.expect("a batch"));
+            let entries: Vec<Entry> = entries.filter(|one| one.next_offset() > *from).collect();
+            let next = entries.last().map_or(*from, Entry::next_offset);
+            let chunk = ReadChunk {
+                from: *from,
+                next,
+                entries,
+                aborted: Vec::new(),
+                high_watermark: next,
+                last_stable_offset: next,
+                log_start: 0,
+            };
+            self.feed(Event::LogRead(*key, wanted, Ok(Box::new(chunk))));
         }
         reads.len()
     }

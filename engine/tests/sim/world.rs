@@ -260,14 +260,18 @@ impl World {
         Ok(())
     }
 
+    pub(crate) fn now(&self) -> Moment {
+        Moment::new(std::time::Duration::from_millis(self.now_ms.unsigned_abs()))
+    }
+
     pub(crate) fn feed(&mut self, id: InstanceId, event: Event) {
+        let now = self.now();
         let Some(instance) = self.instances.get_mut(&id) else { return };
         let mut effects = Vec::new();
         if self.story {
             let event: String = format!("{id} event {event:?}").chars().take(300).collect();
             println!("{:>7} ms  {event}", self.now_ms);
         }
-        let now = Moment::new(std::time::Duration::from_millis(self.now_ms.unsigned_abs()));
         instance.shard.handle(now, event, &mut effects);
         for effect in effects {
             self.carry_out(id, effect);
