@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-volume bench-verify
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -40,6 +40,10 @@ fuzz: ## a few seconds on every fuzz target
 
 bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 	cargo run --release --locked -p benches -- relay
+
+bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; ten minutes
+	cargo build --release --locked -p benches -p kmirror
+	target/release/benches compare
 
 bench-volume: ## the program between two real Kafka clusters
 	cargo build --release --locked -p benches -p kmirror

@@ -17,6 +17,8 @@ use protocol_client::wire::produce::{
 };
 
 const IN_FLIGHT: usize = 4;
+/// The largest time span that Kafka's settings take, in milliseconds.
+const NEVER: &str = "9223372036854775807";
 /// When all records of a bench were written, or the first.
 pub(crate) const TIMESTAMP_MS: i64 = 1_795_000_000_000;
 
@@ -97,7 +99,10 @@ pub(crate) async fn fill_with(
         name: name.clone(),
         partitions: Some(partitions),
         replication_factor: Some(1),
-        configs: Default::default(),
+        // Whatever day it is: the records are not too old to be kept, and not from too far ahead to be taken.
+        configs: [("retention.ms", "-1"), ("message.timestamp.after.max.ms", NEVER)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
     };
     let mut created = client.create_topics(&[topic], false).await;
     let topic_id = created.remove(&name).context("an answer for the topic")??.id;
@@ -136,7 +141,7 @@ pub(crate) async fn fill_with(
 
 /// The one node that leads every partition; the clusters of a run have no other. It is asked about each, so all
 /// are ready afterwards.
-async fn leader(client: &Client, topic: &Arc<str>, partitions: i32) -> Result<i32> {
+pub(crate) async fn leader(client: &Client, topic: &Arc<str>, partitions: i32) -> Result<i32> {
     let asked = (0..partitions).map(|index| TopicPartition::new(topic.clone(), index));
     let ends = client.list_offsets_of(asked, OffsetSpec::Latest, Isolation::ReadUncommitted).await;
     for end in ends.into_values() {

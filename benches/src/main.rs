@@ -1,10 +1,12 @@
 //! `benches`: what kmirror costs beside a raw TCP relay, and what it does between real brokers.
 
 mod child;
+mod compare;
 mod fill;
 mod relay;
 mod report;
 mod roles;
+mod svg;
 mod syncs;
 mod usage;
 mod verify;
@@ -29,6 +31,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   benches relay                        about two minutes
   benches relay --seconds 1 --rounds 1 a first look
+  benches compare --only none,tiny --latency 0
   benches volume --kmirror target/release/kmirror --json
   benches syncs --records 500000
   benches verify --mib 256";
@@ -37,6 +40,8 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// CPU per GiB of kmirror between null brokers and of a raw TCP relay, in turns
     Relay(relay::RelayArgs),
+    /// kmirror and MirrorMaker 2 in turn between two real Kafka clusters: cost, speed, memory, latency
+    Compare(compare::CompareArgs),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
     /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
@@ -51,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Relay(args) => relay::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -21,10 +21,19 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
 
 /// The most memory that a process has held at once, in bytes (proc(5), `VmHWM`).
 pub(crate) fn peak_resident_bytes(pid: u32) -> Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+/// The memory that a process holds, in bytes (proc(5), `VmRSS`).
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+fn status(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.split_whitespace().next());
-    Ok(kib.context("no VmHWM")?.parse::<u64>()? * 1024)
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let kib = value.and_then(|value| value.split_whitespace().next());
+    Ok(kib.with_context(|| format!("no {name}"))?.parse::<u64>()? * 1024)
 }
 
 #[expect(clippy::disallowed_methods, reason = "benches measure time")]
@@ -43,6 +52,8 @@ mod tests {
         while cpu_time(id).expect("proc is mounted") < TICK * 3 {
             assert!(begin.elapsed() < Duration::from_secs(30), "spinning costs time");
         }
-        assert!(peak_resident_bytes(id).expect("proc is mounted") > 1 << 20);
+        let peak = peak_resident_bytes(id).expect("proc is mounted");
+        let now = resident_bytes(id).expect("proc is mounted");
+        assert!(now > 1 << 20 && peak > 1 << 20);
     }
 }

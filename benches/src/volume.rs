@@ -316,7 +316,7 @@ async fn await_records(
 }
 
 /// How many records a topic holds that only appends have touched.
-async fn held(client: &Client, topic: &Arc<str>) -> Result<u64> {
+pub(crate) async fn held(client: &Client, topic: &Arc<str>) -> Result<u64> {
     let mut view = client.view();
     let there = |view: &protocol_client::cluster::ClusterView| {
         view.topics.get(topic).is_some_and(|topic| topic.error == ErrorCode::NONE)

@@ -1,0 +1,135 @@
+//! `benches compare`: kmirror and MirrorMaker 2 in turn on the same two real clusters, the same data, in one run.
+
+mod contender;
+mod copy;
+mod data;
+mod latency;
+mod plots;
+mod tables;
+mod tail;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::fill;
+use crate::report::Place;
+use crate::volume::program;
+use contender::Contender;
+use copy::{Bench, Outcome};
+use data::DataSet;
+use latency::Latencies;
+
+/// What is run, on how much.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The program; without it, the one beside this
+    #[arg(long, value_name = "PATH")]
+    kmirror: Option<PathBuf>,
+    /// Records of each of the three sets of large batches
+    #[arg(long, value_name = "RECORDS", default_value_t = 1_200_000)]
+    large: u32,
+    /// Records of the set of tiny batches
+    #[arg(long, value_name = "RECORDS", default_value_t = 400_000)]
+    tiny: u32,
+    /// Only these sets: none, lz4, zstd, tiny
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// How long idleness is measured, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    idle: u64,
+    /// How long latency is measured at each rate, in seconds; 0 leaves it out
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    latency: u64,
+    /// Where report.md and the plots are written
+    #[arg(long, value_name = "DIR", default_value = "target/compare")]
+    out: PathBuf,
+}
+
+/// Everything that was measured.
+struct Measured {
+    place: Place,
+    sets: Vec<DataSet>,
+    outcomes: Vec<Outcome>,
+    latencies: Latencies,
+}
+
+impl Measured {
+    fn outcome(&self, contender: Contender, set: &str) -> Option<&Outcome> {
+        let mut all = self.outcomes.iter();
+        all.find(|outcome| outcome.contender == contender && outcome.set == set)
+    }
+}
+
+/// Measures, prints, and writes files.
+pub(crate) fn run(args: &CompareArgs) -> Result<()> {
+    let program = program(args.kmirror.as_ref())?;
+    let mut sets = DataSet::all(args.large, args.tiny)?;
+    let known: Vec<&str> = sets.iter().map(|set| set.name).collect();
+    let unknown = args.only.iter().find(|name| !known.contains(&name.as_str()));
+    ensure!(unknown.is_none(), "{unknown:?} is none of {known:?}");
+    sets.retain(|set| args.only.is_empty() || args.only.iter().any(|name| name == set.name));
+    let mut bench = Bench::start(&program)?;
+    warm_up(&mut bench)?;
+    let mut outcomes = Vec::new();
+    for set in &sets {
+        outcomes.extend(copy_all(&mut bench, set, args)?);
+    }
+    let latencies = match args.latency {
+        0 => Latencies::default(),
+        seconds => latency::measure(&mut bench, Duration::from_secs(seconds))?,
+    };
+    let measured = Measured { place: Place::here(), sets, outcomes, latencies };
+    let report = tables::report(&measured);
+    fs::create_dir_all(&args.out)?;
+    for (name, svg) in plots::all(&measured) {
+        fs::write(args.out.join(name), svg)?;
+    }
+    fs::write(args.out.join("report.md"), &report)?;
+    println!("{report}");
+    eprintln!("this and the plots: {}", args.out.display());
+    Ok(())
+}
+
+/// A copy that does not count: brokers that have just started are slow, and whoever comes first would pay for it.
+fn warm_up(bench: &mut Bench<'_>) -> Result<()> {
+    eprintln!("warming up the brokers");
+    for set in DataSet::all(200_000, 50_000)? {
+        if set.name == "none" || set.is_tiny {
+            fill_source(bench, &set)?;
+            bench.copy(Contender::Kmirror, &set, None)?;
+            delete(bench, &set)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_all(bench: &mut Bench<'_>, set: &DataSet, args: &CompareArgs) -> Result<Vec<Outcome>> {
+    eprintln!("{}: filling the source with {}", set.name, set.text());
+    fill_source(bench, set)?;
+    let mut outcomes = Vec::new();
+    for contender in contender::ALL {
+        eprintln!("{}: {} copies", set.name, contender.name());
+        // Idleness does not depend on what was copied before.
+        let idle = (set.name == "none" && args.idle > 0).then(|| Duration::from_secs(args.idle));
+        outcomes.push(bench.copy(contender, set, idle)?);
+    }
+    delete(bench, set)?;
+    Ok(outcomes)
+}
+
+fn fill_source(bench: &Bench<'_>, set: &DataSet) -> Result<()> {
+    let source = bench.source.bootstrap();
+    bench.runtime.block_on(async { set.fill(&fill::client(&source)?, set.name).await })
+}
+
+fn delete(bench: &Bench<'_>, set: &DataSet) -> Result<()> {
+    let source = bench.source.bootstrap();
+    bench.runtime.block_on(async {
+        DataSet::delete(&fill::client(&source)?, &[set.name]).await;
+        Ok(())
+    })
+}
