@@ -39,8 +39,6 @@ pub enum Start {
     /// At this source offset, whose place at the target is not known: the end of the target's log is looked for in the
     /// source.
     At(i64),
-    /// At this source offset, behind whatever the target holds: somebody wants it copied (again).
-    SetBack(i64),
     /// Not at all.
     Refused(Failure),
 }

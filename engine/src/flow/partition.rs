@@ -128,7 +128,7 @@ impl PartitionFlow {
                 epochs.begin(pair.source_next, pair.source_epoch);
                 pair.source_next
             }
-            Start::At(offset) | Start::SetBack(offset) => *offset,
+            Start::At(offset) => *offset,
             Start::Refused(failure) => {
                 run = Run::Failed;
                 cx.notes.push(Note::Tell(Happening::Failed(failure.clone())));

@@ -72,7 +72,7 @@ impl Recovery {
                 target: pair.target_next,
                 last: last.filter(|last| last.0 < pair.source_next && last.1 < pair.target_next),
             },
-            Start::At(position) | Start::SetBack(position) => matching::Start::Source(*position),
+            Start::At(position) => matching::Start::Source(*position),
             Start::Refused(_) => matching::Start::Source(0),
         };
         let settings = MatchSettings { max_held_bytes: HELD_BYTES, ..MatchSettings::default() };

@@ -29,15 +29,24 @@ pub struct Situation {
 pub enum Beginning {
     /// With what is stored.
     Stored(Start),
-    /// Where the logs begin or end now; that has to be stored before the first record is copied.
+    /// Behind what the target holds now; where that is has to be stored before the first record is copied.
     Anew {
-        /// From which end of the source's log on.
-        from: StartFrom,
+        /// From where at the source on.
+        from: Origin,
         /// What people have to hear, if it is not simply new.
         surprise: Option<Surprise>,
     },
     /// Not at all.
     Refused(Failure),
+}
+
+/// Where at the source a partition begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// At this end of the log.
+    End(StartFrom),
+    /// At this offset: somebody wants it copied from there on (again).
+    Offset(i64),
 }
 
 /// Why a partition begins anew that was copied before.
@@ -56,15 +65,16 @@ impl Situation {
     /// Decides.
     pub fn beginning(&self) -> Beginning {
         let anew = |from, surprise| Beginning::Anew { from, surprise };
-        let gone = anew(StartFrom::Earliest, Some(Surprise::CopyGone));
+        let earliest = Origin::End(StartFrom::Earliest);
+        let gone = anew(earliest, Some(Surprise::CopyGone));
         match self.stored {
-            Stored::Nothing => anew(self.reset, None),
+            Stored::Nothing => anew(Origin::End(self.reset), None),
             // What was skipped on purpose must not come with a new copy.
             Stored::Pair(pair) if self.is_created && self.reset == StartFrom::Latest => {
-                Beginning::Stored(Start::SetBack(pair.source_next))
+                anew(Origin::Offset(pair.source_next), None)
             }
             Stored::Position(next) if self.is_created && self.reset == StartFrom::Latest => {
-                Beginning::Stored(Start::SetBack(next))
+                anew(Origin::Offset(next), None)
             }
             Stored::Pair(pair) if differ(pair.source_id, self.ids.source) => match self.on_gap {
                 GapPolicy::Fail if !self.is_created => {
@@ -72,7 +82,7 @@ impl Situation {
                 }
                 _ => {
                     let lost_from = pair.source_next;
-                    anew(StartFrom::Earliest, Some(Surprise::SourceRecreated { lost_from }))
+                    anew(earliest, Some(Surprise::SourceRecreated { lost_from }))
                 }
             },
             Stored::Pair(_) | Stored::Position(_) if self.is_created => gone,
@@ -84,7 +94,7 @@ impl Situation {
             }
             Stored::Pair(pair) => Beginning::Stored(Start::Pair(pair)),
             Stored::Position(next) => Beginning::Stored(Start::At(next)),
-            Stored::SetBack(next) => Beginning::Stored(Start::SetBack(next)),
+            Stored::SetBack(next) => anew(Origin::Offset(next), None),
         }
     }
 }
@@ -122,6 +132,7 @@ mod tests {
     use super::*;
 
     const IDS: TopicIds = TopicIds { source: Uuid::from_u128(1), target: Uuid::from_u128(2) };
+    const EARLIEST: Origin = Origin::End(StartFrom::Earliest);
     const PAIR: Pair = Pair {
         source_next: 5,
         source_epoch: 0,
@@ -143,11 +154,9 @@ mod tests {
 
     #[test]
     fn what_is_stored_counts_as_long_as_the_topics_are_the_same() {
-        for (stored, start) in [
-            (Stored::Pair(PAIR), Start::Pair(PAIR)),
-            (Stored::Position(7), Start::At(7)),
-            (Stored::SetBack(3), Start::SetBack(3)),
-        ] {
+        for (stored, start) in
+            [(Stored::Pair(PAIR), Start::Pair(PAIR)), (Stored::Position(7), Start::At(7))]
+        {
             assert_eq!(situation(stored).beginning(), Beginning::Stored(start));
         }
         let mut without_ids = situation(Stored::Pair(PAIR));
@@ -158,7 +167,13 @@ mod tests {
     #[test]
     fn only_what_is_new_begins_at_the_end() {
         let anew = situation(Stored::Nothing).beginning();
-        assert_eq!(anew, Beginning::Anew { from: StartFrom::Latest, surprise: None });
+        assert_eq!(anew, Beginning::Anew { from: Origin::End(StartFrom::Latest), surprise: None });
+    }
+
+    #[test]
+    fn what_is_set_back_is_copied_again_once() {
+        let anew = situation(Stored::SetBack(3)).beginning();
+        assert_eq!(anew, Beginning::Anew { from: Origin::Offset(3), surprise: None });
     }
 
     #[test]
@@ -166,12 +181,12 @@ mod tests {
         let mut other = situation(Stored::Pair(PAIR));
         other.ids.source = Uuid::from_u128(3);
         let surprise = Some(Surprise::SourceRecreated { lost_from: 5 });
-        assert_eq!(other.beginning(), Beginning::Anew { from: StartFrom::Earliest, surprise });
+        assert_eq!(other.beginning(), Beginning::Anew { from: EARLIEST, surprise });
         other.on_gap = GapPolicy::Fail;
         assert_eq!(other.beginning(), Beginning::Refused(Failure::Recreated(Side::Source)));
         other.reset = StartFrom::Earliest;
         other.is_created = true;
-        assert_eq!(other.beginning(), Beginning::Anew { from: StartFrom::Earliest, surprise });
+        assert_eq!(other.beginning(), Beginning::Anew { from: EARLIEST, surprise });
     }
 
     #[test]
@@ -180,14 +195,14 @@ mod tests {
         other.ids.target = Uuid::from_u128(3);
         other.reset = StartFrom::Earliest;
         assert_eq!(other.beginning(), Beginning::Refused(Failure::Recreated(Side::Target)));
-        let gone =
-            Beginning::Anew { from: StartFrom::Earliest, surprise: Some(Surprise::CopyGone) };
+        let gone = Beginning::Anew { from: EARLIEST, surprise: Some(Surprise::CopyGone) };
         for (is_created, on_divergence) in
             [(true, DivergencePolicy::Fail), (false, DivergencePolicy::Resume)]
         {
             assert_eq!(Situation { is_created, on_divergence, ..other }.beginning(), gone);
         }
         let skipped = Situation { is_created: true, reset: StartFrom::Latest, ..other };
-        assert_eq!(skipped.beginning(), Beginning::Stored(Start::SetBack(5)));
+        let anew = Beginning::Anew { from: Origin::Offset(5), surprise: None };
+        assert_eq!(skipped.beginning(), anew);
     }
 }

@@ -1,17 +1,19 @@
 //! The stored positions of one flow, as `mm2-offsets.<source>.internal` holds them.
 //!
 //! A stored offset is that of the last replicated record (Kafka Connect's source offsets); a position here is the offset
-//! behind it, where reading goes on. Beside it kmirror keeps the pair of both sides' offsets ([`crate::records::pair`]).
+//! behind it, where reading goes on. Beside it, in the same batch, kmirror keeps the pair of both sides' offsets
+//! ([`crate::records::pair`]): whatever ends a process or loses an answer, both are there or neither.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol_client::batch::record::{Header, RecordBody};
+use protocol_client::batch::record::RecordBody;
 use protocol_client::batch::{BatchBuilder, BatchError, Entry, OpenBatch, Rebuilt};
 
+use crate::flow::shard::Progress;
 use crate::model::{Pair, TopicPartition};
 use crate::records::connect_offset::{ConnectOffsetKey, ConnectOffsetValue, SourcePartition};
-use crate::records::pair::{self, EndedProducer, StoredPair};
+use crate::records::pair::{self, EndedProducer};
 
 /// Most that the records of one batch of the topic may be when decompressed, in bytes.
 const MAX_OPEN_BYTES: usize = 64 << 20;
@@ -28,6 +30,15 @@ pub struct Position {
     pub next: i64,
     /// The same place at the target, once known.
     pub pair: Option<Pair>,
+}
+
+impl Position {
+    /// What there is to store of a partition: nothing before it knows its place at the target, where what is stored is
+    /// still being compared with the logs.
+    pub fn of(progress: &Progress) -> Option<Self> {
+        let pair = progress.pair()?;
+        Some(Self { source: progress.source.clone(), next: pair.source_next, pair: Some(pair) })
+    }
 }
 
 /// What is stored of a partition.
@@ -54,41 +65,30 @@ pub struct Ledger {
     skipped: u64,
 }
 
-/// The header of a position under MirrorMaker 2's key that kmirror has written. Connect does not look at headers, and who
-/// sets a position by hand does not write this one.
-const OWN: &str = "kmirror";
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Row {
     next: Option<i64>,
-    /// Nobody else has set `next`.
-    is_own: bool,
-    pair: Option<StoredPair>,
+    pair: Option<Pair>,
 }
 
 impl Row {
     fn stored(self) -> Stored {
         let next = self.next.unwrap_or(0);
         match self.pair {
-            // Both keys are written one after the other, so one of them may be a flush older; and an instance that was
-            // replaced may have written late. Whichever pair there is, the logs are compared from it on.
-            Some(StoredPair { pair, previous })
-                if self.is_own || next == pair.source_next || next == previous =>
-            {
-                Stored::Pair(pair)
-            }
-            Some(StoredPair { pair, .. }) if self.next.is_some() && next < pair.source_next => {
-                Stored::SetBack(next)
-            }
+            Some(pair) if next == pair.source_next => Stored::Pair(pair),
+            Some(pair) if self.next.is_some() && next < pair.source_next => Stored::SetBack(next),
             _ => self.next.map_or(Stored::Nothing, Stored::Position),
         }
     }
 
     /// Whether the row lacks something of this position. A position of 0 says nothing and is not written.
-    fn lacks(self, at: &Position) -> (bool, bool) {
-        let pair = at.pair.is_some() && at.pair != self.pair.map(|stored| stored.pair);
-        let next = self.next.map_or(at.next > 0, |stored| stored != at.next);
-        (pair, next)
+    fn lacks(self, at: &Position) -> bool {
+        let pair = at.pair.is_some() && at.pair != self.pair;
+        pair || self.lacks_next(at)
+    }
+
+    fn lacks_next(self, at: &Position) -> bool {
+        self.next.map_or(at.next > 0, |stored| stored != at.next)
     }
 }
 
@@ -117,8 +117,7 @@ impl Ledger {
         for record in open.records() {
             let record = record?;
             let body = RecordBody::decode(record.body, record.offset)?;
-            let is_own = body.headers().any(|(name, _)| name == OWN.as_bytes());
-            self.absorb_record(body.key, body.value, is_own);
+            self.absorb_record(body.key, body.value);
         }
         Ok(())
     }
@@ -152,13 +151,11 @@ impl Ledger {
 
     /// Of all positions, those that differ from what is stored.
     pub fn changes(&self, positions: impl IntoIterator<Item = Position>) -> Vec<Position> {
-        let differs =
-            |at: &Position| self.row(&at.source.topic, at.source.index).lacks(at) != (false, false);
+        let differs = |at: &Position| self.row(&at.source.topic, at.source.index).lacks(at);
         positions.into_iter().filter(differs).collect()
     }
 
-    /// The batches that store the changes, each with the partition of the offsets topic it belongs to, in the order in
-    /// which they must be written.
+    /// The batches that store the changes, each with the partition of the offsets topic it belongs to.
     ///
     /// # Errors
     /// A batch cannot be built.
@@ -168,28 +165,16 @@ impl Ledger {
         partitions: i32,
         now_ms: i64,
     ) -> Result<Vec<(i32, Rebuilt)>, BatchError> {
-        let mut pairs = Batches::new(partitions, now_ms);
-        let mut nexts = Batches::new(partitions, now_ms);
+        let mut batches = Batches::new(partitions, now_ms);
         for change in changes {
             let row = self.row(&change.source.topic, change.source.index);
-            let at = SourcePartition {
-                cluster: &self.cluster,
-                topic: &change.source.topic,
-                partition: change.source.index,
-            };
-            let (lacks_pair, lacks_next) = row.lacks(change);
-            if let Some(pair) = change.pair.filter(|_| lacks_pair) {
-                let stored = StoredPair { pair, previous: row.next.unwrap_or(0) };
-                pairs.push(&pair::key(&self.connector, at), &stored.encode())?;
-            }
-            if lacks_next {
-                let value = ConnectOffsetValue::new(change.next - 1).encode();
-                nexts.push_own(&ConnectOffsetKey::source(&self.connector, at), &value)?;
-            }
+            let at = partition_of(&self.cluster, &change.source);
+            let next = change.next - 1;
+            let next = row.lacks_next(change).then(|| ConnectOffsetValue::new(next).encode());
+            let pair = change.pair.map(|pair| pair::encode(&pair));
+            batches.push_position(&self.connector, at, next.as_deref(), pair.as_deref())?;
         }
-        let mut done = pairs.finish()?;
-        done.extend(nexts.finish()?);
-        Ok(done)
+        batches.finish()
     }
 
     /// The batches that note the end of producers, by transactional id.
@@ -204,23 +189,19 @@ impl Ledger {
     ) -> Result<Vec<(i32, Rebuilt)>, BatchError> {
         let mut batches = Batches::new(partitions, now_ms);
         for (transactional_id, end) in ended {
-            batches.push(&pair::producer_key(&self.connector, transactional_id), &end.encode())?;
+            let key = pair::producer_key(&self.connector, transactional_id);
+            if let Some(partition) = key.topic_partition(partitions) {
+                batches.push(partition, &[(&key, &end.encode())])?;
+            }
         }
         batches.finish()
     }
 
     /// The changes are stored now.
     pub fn commit(&mut self, changes: Vec<Position>) {
-        for change in changes {
-            let row = self.row(&change.source.topic, change.source.index);
-            let (lacks_pair, lacks_next) = row.lacks(&change);
-            let stored = StoredPair { pair: Pair::NOWHERE, previous: row.next.unwrap_or(0) };
-            let new = change.pair.filter(|_| lacks_pair).map(|pair| StoredPair { pair, ..stored });
-            let next =
-                if lacks_next { Some(change.next).filter(|next| *next > 0) } else { row.next };
-            let rows = self.stored.entry(change.source.topic).or_default();
-            let is_own = lacks_next || row.is_own;
-            rows.insert(change.source.index, Row { next, is_own, pair: new.or(row.pair) });
+        for Position { source, next, pair } in changes {
+            let row = self.stored.entry(source.topic).or_default().entry(source.index).or_default();
+            *row = Row { next: Some(next).filter(|next| *next > 0), pair: pair.or(row.pair) };
         }
     }
 
@@ -228,14 +209,14 @@ impl Ledger {
         self.stored.get(topic).and_then(|rows| rows.get(&index)).copied().unwrap_or_default()
     }
 
-    fn absorb_record(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, is_own: bool) {
+    fn absorb_record(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
         let Ok(key) = ConnectOffsetKey::decode(key.unwrap_or_default()) else {
             self.skipped += 1;
             return;
         };
         let value = value.unwrap_or_default();
         let understood = if key.connector == self.connector {
-            self.absorb_next(&key, value, is_own)
+            self.absorb_next(&key, value)
         } else if key.connector == self.owner {
             self.absorb_own(&key, value)
         } else {
@@ -245,7 +226,7 @@ impl Ledger {
     }
 
     /// A position as MirrorMaker 2 writes it; `false` if it cannot be understood.
-    fn absorb_next(&mut self, key: &ConnectOffsetKey, value: &[u8], is_own: bool) -> bool {
+    fn absorb_next(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> bool {
         let Some(row) = self.row_of(key) else { return true };
         match ConnectOffsetValue::decode(value) {
             Ok(Some(value)) => match value.offset() {
@@ -256,7 +237,6 @@ impl Ledger {
             Ok(None) => row.next = None,
             Err(_) => return false,
         }
-        row.is_own = is_own;
         true
     }
 
@@ -271,7 +251,7 @@ impl Ledger {
             return true;
         }
         let Some(row) = self.row_of(key) else { return true };
-        match StoredPair::decode(value) {
+        match pair::decode(value) {
             Ok(pair) => row.pair = pair,
             Err(_) => return false,
         }
@@ -285,18 +265,16 @@ impl Ledger {
     }
 }
 
-/// The partitions of the offsets topic that a source partition's position goes to: Connect's record, and ours.
-pub fn places(connector: &str, at: SourcePartition<'_>, partitions: i32) -> [Option<i32>; 2] {
-    let keys = [ConnectOffsetKey::source(connector, at), pair::key(connector, at)];
-    keys.map(|key| key.topic_partition(partitions))
+/// The partition of the offsets topic that a source partition's position goes to.
+pub fn place(connector: &str, at: SourcePartition<'_>, partitions: i32) -> Option<i32> {
+    ConnectOffsetKey::source(connector, at).topic_partition(partitions)
 }
 
 /// The batches that store these positions whatever is stored, each with the partition of the offsets topic it belongs to.
-/// Only for who writes both records of a position in one transaction.
 ///
 /// # Errors
 /// A batch cannot be built.
-pub fn encode_together(
+pub fn encode_all(
     connector: &str,
     cluster: &str,
     positions: &[(TopicPartition, Pair)],
@@ -305,13 +283,15 @@ pub fn encode_together(
 ) -> Result<Vec<(i32, Rebuilt)>, BatchError> {
     let mut batches = Batches::new(partitions, now_ms);
     for (source, pair) in positions {
-        let at = SourcePartition { cluster, topic: &source.topic, partition: source.index };
-        let value = ConnectOffsetValue::new(pair.source_next - 1).encode();
-        batches.push_own(&ConnectOffsetKey::source(connector, at), &value)?;
-        let stored = StoredPair { pair: *pair, previous: pair.source_next };
-        batches.push(&pair::key(connector, at), &stored.encode())?;
+        let next = ConnectOffsetValue::new(pair.source_next - 1).encode();
+        let at = partition_of(cluster, source);
+        batches.push_position(connector, at, Some(&next), Some(&pair::encode(pair)))?;
     }
     batches.finish()
+}
+
+fn partition_of<'a>(cluster: &'a str, source: &'a TopicPartition) -> SourcePartition<'a> {
+    SourcePartition { cluster, topic: &source.topic, partition: source.index }
 }
 
 /// Records on their way into the partitions of the offsets topic.
@@ -327,24 +307,31 @@ impl Batches {
         Self { partitions, now_ms, open: BTreeMap::new(), done: Vec::new() }
     }
 
-    fn push(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> Result<(), BatchError> {
-        self.push_with(key, value, &[])
-    }
-
-    /// A position under MirrorMaker 2's key.
-    fn push_own(&mut self, key: &ConnectOffsetKey, value: &[u8]) -> Result<(), BatchError> {
-        self.push_with(key, value, &[(OWN.as_bytes(), None)])
-    }
-
-    fn push_with(
+    /// Where Connect's record goes, the pair goes too.
+    fn push_position(
         &mut self,
-        key: &ConnectOffsetKey,
-        value: &[u8],
-        headers: &[Header<'_>],
+        connector: &str,
+        at: SourcePartition<'_>,
+        next: Option<&[u8]>,
+        pair: Option<&[u8]>,
     ) -> Result<(), BatchError> {
-        let Some(partition) = key.topic_partition(self.partitions) else { return Ok(()) };
+        let Some(partition) = place(connector, at, self.partitions) else { return Ok(()) };
+        let keys = (pair::key(connector, at), ConnectOffsetKey::source(connector, at));
+        let records = [pair.map(|value| (&keys.0, value)), next.map(|value| (&keys.1, value))];
+        let records: Vec<_> = records.into_iter().flatten().collect();
+        self.push(partition, &records)
+    }
+
+    /// Records that stay in one batch.
+    fn push(
+        &mut self,
+        partition: i32,
+        records: &[(&ConnectOffsetKey, &[u8])],
+    ) -> Result<(), BatchError> {
         let builder = self.open.entry(partition).or_default();
-        builder.push(Some(&key.encode()), Some(value), headers, self.now_ms);
+        for (key, value) in records {
+            builder.push(Some(&key.encode()), Some(value), &[], self.now_ms);
+        }
         if builder.record_count() >= BATCH_RECORDS {
             self.done.push((partition, std::mem::take(builder).build()?));
         }
@@ -417,16 +404,15 @@ mod tests {
     }
 
     #[test]
-    fn half_a_flush_and_what_others_set_are_told_apart() {
+    fn what_others_set_is_told_apart() {
         let key = br#"["MirrorSourceConnector",{"cluster":"A","partition":0,"topic":"t"}]"#;
         let pair = |source_next, target_next| Pair { source_next, target_next, ..Pair::NOWHERE };
         let mut ledger = absorbed(&[]);
+        let mut batches = written(&ledger, &[paired("t", 5, 9)]);
         ledger.commit(vec![paired("t", 5, 9)]);
-        let mut batches = written(&absorbed(&[]), &[paired("t", 5, 9)]);
         batches.extend(written(&ledger, &[paired("t", 8, 12)]));
-        assert_eq!(batches.len(), 4, "the pair comes first, then MirrorMaker 2's key");
+        assert_eq!(batches.len(), 2, "a position and its pair are never apart");
         assert_eq!(absorbed(&batches[..1]).stored("t", 0), Stored::Pair(pair(5, 9)));
-        assert_eq!(absorbed(&batches[..3]).stored("t", 0), Stored::Pair(pair(8, 12)));
         assert_eq!(absorbed(&batches).stored("t", 0), Stored::Pair(pair(8, 12)));
         for (next, expected) in [(20, Stored::Position(20)), (3, Stored::SetBack(3))] {
             let value = format!(r#"{{"offset":{}}}"#, next - 1);
@@ -442,15 +428,13 @@ mod tests {
         assert_eq!(absorbed(&batches).stored("t", 0), Stored::Nothing);
     }
 
-    /// The first instance has written half of what it had when the second one stores where it is.
+    /// The logs are compared from an older pair then, which costs time and no more.
     #[test]
     fn what_a_replaced_instance_writes_late_sets_nothing_back() {
-        let mut late = written(&absorbed(&[]), &[paired("t", 5, 9)]);
-        let mut second = written(&absorbed(&[]), &[paired("t", 8, 12)]);
-        late.insert(1, second.remove(0));
-        late.insert(2, second.remove(0));
-        let pair = Pair { source_next: 8, target_next: 12, ..Pair::NOWHERE };
-        assert_eq!(absorbed(&late).stored("t", 0), Stored::Pair(pair));
+        let mut all = written(&absorbed(&[]), &[paired("t", 8, 12)]);
+        all.extend(written(&absorbed(&[]), &[paired("t", 5, 9)]));
+        let pair = Pair { source_next: 5, target_next: 9, ..Pair::NOWHERE };
+        assert_eq!(absorbed(&all).stored("t", 0), Stored::Pair(pair));
     }
 
     #[test]

@@ -14,16 +14,6 @@ use crate::model::Pair;
 /// What the connector's name has behind it in the keys of kmirror's own records.
 const SUFFIX: &str = ".kmirror";
 
-/// A pair as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredPair {
-    /// The pair.
-    pub pair: Pair,
-    /// The position under MirrorMaker 2's key when the pair was written. Whoever finds another one there, and not the
-    /// pair's own, knows that somebody else has set it.
-    pub previous: i64,
-}
-
 /// The last epoch that a producer of kmirror had when it ended in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedProducer {
@@ -48,42 +38,36 @@ pub fn producer_key(connector: &str, transactional_id: &str) -> ConnectOffsetKey
     ConnectOffsetKey::with_members(&owner(connector), json!({"producer": transactional_id}))
 }
 
-impl StoredPair {
-    /// The value's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let Pair { source_next, source_epoch, target_next, source_id, target_id } = self.pair;
-        written(json!({
-            "source": source_next,
-            "source.epoch": source_epoch,
-            "target": target_next,
-            "previous": self.previous,
-            "source.id": source_id.to_string(),
-            "target.id": target_id.to_string(),
-        }))
-    }
+/// The value's bytes.
+pub fn encode(pair: &Pair) -> Vec<u8> {
+    let Pair { source_next, source_epoch, target_next, source_id, target_id } = pair;
+    written(json!({
+        "source": source_next,
+        "source.epoch": source_epoch,
+        "target": target_next,
+        "source.id": source_id.to_string(),
+        "target.id": target_id.to_string(),
+    }))
+}
 
-    /// Reads a value; none for a tombstone.
-    ///
-    /// # Errors
-    /// Something else than a pair.
-    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, RecordError> {
-        let Some(members) = members(bytes)? else { return Ok(None) };
-        let number = |name| members.get(name).and_then(Value::as_i64).filter(|at| *at >= 0);
-        let id = |name| members.get(name).and_then(Value::as_str).and_then(|id| id.parse().ok());
-        let pair = || {
-            Some(Pair {
-                source_next: number("source")?,
-                source_epoch: number("source.epoch")
-                    .and_then(|at| at.try_into().ok())
-                    .unwrap_or(-1),
-                target_next: number("target")?,
-                source_id: id("source.id").unwrap_or(Uuid::nil()),
-                target_id: id("target.id").unwrap_or(Uuid::nil()),
-            })
-        };
-        let pair = pair().ok_or_else(|| RecordError::BadJson("not a pair".to_owned()))?;
-        Ok(Some(Self { pair, previous: number("previous").unwrap_or(0) }))
-    }
+/// Reads a value; none for a tombstone.
+///
+/// # Errors
+/// Something else than a pair.
+pub fn decode(bytes: &[u8]) -> Result<Option<Pair>, RecordError> {
+    let Some(members) = members(bytes)? else { return Ok(None) };
+    let number = |name| members.get(name).and_then(Value::as_i64).filter(|at| *at >= 0);
+    let id = |name| members.get(name).and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let pair = || {
+        Some(Pair {
+            source_next: number("source")?,
+            source_epoch: number("source.epoch").and_then(|at| at.try_into().ok()).unwrap_or(-1),
+            target_next: number("target")?,
+            source_id: id("source.id").unwrap_or(Uuid::nil()),
+            target_id: id("target.id").unwrap_or(Uuid::nil()),
+        })
+    };
+    pair().map(Some).ok_or_else(|| RecordError::BadJson("not a pair".to_owned()))
 }
 
 impl EndedProducer {
@@ -131,20 +115,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let stored = StoredPair {
-            pair: Pair {
-                source_next: 42,
-                source_epoch: 3,
-                target_next: 57,
-                source_id: Uuid::from_u128(7),
-                target_id: Uuid::nil(),
-            },
-            previous: 40,
-        };
-        assert_eq!(StoredPair::decode(&stored.encode()), Ok(Some(stored)));
+        let (source_id, target_id) = (Uuid::from_u128(7), Uuid::nil());
+        let pair = Pair { source_next: 42, source_epoch: 3, target_next: 57, source_id, target_id };
+        assert_eq!(decode(&encode(&pair)), Ok(Some(pair)));
         let ended = EndedProducer { id: 1000, epoch: 3 };
         assert_eq!(EndedProducer::decode(&ended.encode()), Ok(Some(ended)));
-        assert_eq!(StoredPair::decode(b""), Ok(None));
+        assert_eq!(decode(b""), Ok(None));
         assert_eq!(EndedProducer::decode(b"null"), Ok(None));
     }
 
@@ -153,7 +129,7 @@ mod tests {
         for bytes in
             [&b"{}"[..], b"7", b"{\"source\":-1,\"target\":1}", b"\xff", b"{\"epoch\":70000}"]
         {
-            assert!(StoredPair::decode(bytes).is_err());
+            assert!(decode(bytes).is_err());
             assert!(EndedProducer::decode(bytes).is_err());
         }
     }

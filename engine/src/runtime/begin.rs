@@ -12,6 +12,7 @@ use super::clusters::FlowClients;
 use crate::config::StartFrom;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::model::{Pair, TopicPartition};
+use crate::positions::beginning::Origin;
 use crate::positions::ledger::Position;
 
 /// A partition that begins anew.
@@ -19,8 +20,8 @@ use crate::positions::ledger::Position;
 pub(super) struct Anew {
     /// The partition; where it starts is still to be found out.
     pub(super) spec: PartitionSpec,
-    /// From which end of the source's log on.
-    pub(super) from: StartFrom,
+    /// From where at the source on.
+    pub(super) from: Origin,
 }
 
 /// What became of partitions that begin anew.
@@ -49,35 +50,35 @@ impl Begun {
 /// Asks both clusters.
 pub(super) async fn begin(clients: &FlowClients, isolation: Isolation, anew: &[Anew]) -> Begun {
     let mut begun = Begun::default();
-    for from in [StartFrom::Earliest, StartFrom::Latest] {
-        let anew: Vec<&Anew> = anew.iter().filter(|one| one.from == from).collect();
-        let spec = match from {
-            StartFrom::Earliest => OffsetSpec::Earliest,
-            StartFrom::Latest => OffsetSpec::Latest,
+    let starts = |end| {
+        let those = anew.iter().filter(move |one| one.from == Origin::End(end));
+        those.map(|one| named(&one.spec.source))
+    };
+    let (first, last) = (starts(StartFrom::Earliest), starts(StartFrom::Latest));
+    let mut sources = clients.source.list_offsets_of(first, OffsetSpec::Earliest, isolation).await;
+    sources.extend(clients.source.list_offsets_of(last, OffsetSpec::Latest, isolation).await);
+    let asked = anew.iter().map(|one| named(&one.spec.target));
+    let ends = Isolation::ReadUncommitted;
+    let targets = clients.target.list_offsets_of(asked, OffsetSpec::Latest, ends).await;
+    for one in anew {
+        let mut spec = one.spec.clone();
+        let source_next = match one.from {
+            Origin::End(_) => found(&sources, &spec.source),
+            Origin::Offset(offset) => Some(offset),
         };
-        let asked = anew.iter().map(|one| named(&one.spec.source));
-        let sources = clients.source.list_offsets_of(asked, spec, isolation).await;
-        let asked = anew.iter().map(|one| named(&one.spec.target));
-        let ends = Isolation::ReadUncommitted;
-        let targets = clients.target.list_offsets_of(asked, OffsetSpec::Latest, ends).await;
-        for one in anew {
-            let mut spec = one.spec.clone();
-            let source_next = found(&sources, &spec.source);
-            match source_next.zip(found(&targets, &spec.target)) {
-                Some((source_next, target_next)) => {
-                    let (source_id, target_id) = (spec.source.topic_id, spec.target.topic_id);
-                    let source_epoch = -1;
-                    let pair =
-                        Pair { source_next, source_epoch, target_next, source_id, target_id };
-                    if from == StartFrom::Earliest {
-                        spec.index.begin_at_start(source_next, target_next);
-                    }
-                    spec.start = Start::Pair(pair);
-                    begun.ready.push(spec);
-                }
-                None => begun.waiting.push(one.clone()),
-            }
+        let Some((source_next, target_next)) = source_next.zip(found(&targets, &spec.target))
+        else {
+            begun.waiting.push(one.clone());
+            continue;
+        };
+        let source_epoch = -1;
+        let (source_id, target_id) = (spec.source.topic_id, spec.target.topic_id);
+        if one.from == Origin::End(StartFrom::Earliest) {
+            spec.index.begin_at_start(source_next, target_next);
         }
+        let pair = Pair { source_next, source_epoch, target_next, source_id, target_id };
+        spec.start = Start::Pair(pair);
+        begun.ready.push(spec);
     }
     begun
 }

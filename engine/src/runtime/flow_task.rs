@@ -33,7 +33,7 @@ use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::Progress;
 use crate::model::Side;
-use crate::positions::beginning::{Beginning, Situation, with_index};
+use crate::positions::beginning::{Beginning, Origin, Situation, with_index};
 use crate::positions::ledger::{Ledger, Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
 
@@ -407,6 +407,9 @@ impl Flow {
                     if let Some(surprise) = surprise {
                         tell::surprise(&self.setup.name, &spec, surprise, &mut told);
                     }
+                    if let Origin::Offset(_) = from {
+                        spec.index = self.syncs.take(&topic.source, index, topic.ids);
+                    }
                     self.anew.push(Anew { spec, from });
                 }
             }
@@ -494,9 +497,7 @@ impl Flow {
 
     async fn store_positions(&mut self, progress: &[Progress]) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
-        let positions = progress.iter().filter_map(|at| {
-            Some(Position { source: at.source.clone(), next: at.position?, pair: at.pair() })
-        });
+        let positions = progress.iter().filter_map(Position::of);
         if self.setup.config.exactly_once.is_some() {
             store.note(positions);
             return Ok(());

@@ -23,7 +23,7 @@ use crate::discovery::plan::{
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::TargetLimits;
 use crate::index::OffsetIndex;
-use crate::model::{Side, TopicIds, TopicPartition};
+use crate::model::{self, Side, TopicIds, TopicPartition};
 use crate::policy::java_regex::RegexError;
 
 /// How often the target is asked again until it shows what was just created.
@@ -91,7 +91,7 @@ impl FoundTopic {
         PartitionSpec {
             source: at(&self.source, self.ids.source),
             target: at(&self.target, self.ids.target),
-            start: Start::SetBack(0),
+            start: Start::Pair(model::Pair::NOWHERE),
             limits: self.limits,
             index: OffsetIndex::default(),
         }

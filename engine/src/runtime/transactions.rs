@@ -141,7 +141,7 @@ impl Transactions {
         for (source, target) in partitions {
             added.push(cluster::TopicPartition::new(target.topic.clone(), target.index));
             let at = SourcePartition { cluster, topic: &source.topic, partition: source.index };
-            places.extend(ledger::places(connector, at, *offsets_partitions).into_iter().flatten());
+            places.extend(ledger::place(connector, at, *offsets_partitions));
         }
         let place = |index| cluster::TopicPartition::new(offsets_topic.clone(), index);
         added.extend(places.into_iter().map(place));
@@ -150,7 +150,7 @@ impl Transactions {
 
     async fn write(&self, positions: &[(TopicPartition, Pair)]) -> Result<(), Failure> {
         let setup = &self.setup;
-        let encoded = ledger::encode_together(
+        let encoded = ledger::encode_all(
             &setup.connector,
             &setup.cluster,
             positions,

@@ -5,6 +5,7 @@ use engine::flow::settings::{DivergencePolicy, GapPolicy, ShardSettings};
 use engine::flow::shard::PartitionState;
 use engine::index::Translation;
 use engine::model::{Pair, Side};
+use engine::positions::ledger::Position;
 use protocol_client::wire::fetch::Diverging;
 
 use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, stamps};
@@ -159,6 +160,20 @@ fn a_target_that_ends_before_the_stored_pair_stops_the_partition() {
     insist_on_end(&mut rig, 4);
     let divergence = Divergence::Truncated { expected: 10, end: 4 };
     assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
+}
+
+/// Comparing may begin before what is stored, where the index ends: a position stored meanwhile would go back.
+#[test]
+fn of_what_is_still_compared_nothing_is_stored() {
+    let log = batches(0, &[2, 3, 4]);
+    let mut rig = started(ShardSettings::default(), 2, 2);
+    assert_eq!(Position::of(&rig.progress(0)), None);
+    rig.say_ends(9);
+    rig.say_whole_log(Side::Target, &log);
+    assert_eq!(Position::of(&rig.progress(0)), None);
+    while rig.say_whole_log(Side::Target, &log) + rig.say_whole_log(Side::Source, &log) > 0 {}
+    let pair = Position::of(&rig.progress(0)).and_then(|at| at.pair);
+    assert_eq!(pair.map(|pair| (pair.source_next, pair.target_next)), Some((9, 9)));
 }
 
 /// What was fetched before the logs were compared says nothing about where copying goes on.

@@ -394,7 +394,7 @@ impl World {
             }
             let now_ms = self.now_ms;
             for spec in &specs {
-                if matches!(spec.start, Start::Pair(_) | Start::SetBack(_)) {
+                if matches!(spec.start, Start::Pair(_)) {
                     let (index, stamp) = (spec.target.index, (producer.id, producer.epoch));
                     self.target.append_marker(TARGET_TOPIC, index, stamp, true, now_ms);
                 }
@@ -463,12 +463,7 @@ impl World {
 
     fn positions(&self, id: InstanceId) -> Vec<Position> {
         let Some(instance) = self.instances.get(&id) else { return Vec::new() };
-        let position = |at: Progress| {
-            let next = at.position?;
-            let pair = at.pair();
-            Some(Position { source: at.source, next, pair })
-        };
-        instance.shard.progress().filter_map(position).collect()
+        instance.shard.progress().filter_map(|at| Position::of(&at)).collect()
     }
 
     fn store_indexes(&mut self, id: InstanceId) -> Result<(), String> {

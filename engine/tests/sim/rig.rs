@@ -10,7 +10,7 @@ use engine::flow::event::{
 use engine::flow::settings::{ShardSettings, TargetLimits};
 use engine::flow::shard::{Progress, Shard};
 use engine::index::OffsetIndex;
-use engine::model::{Moment, Side, TopicPartition};
+use engine::model::{Moment, Pair, Side, TopicPartition};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -65,7 +65,7 @@ impl Rig {
         rig.lead(Side::Source, &leaders);
         rig.lead(Side::Target, &leaders);
         for index in 0..count {
-            rig.add(index, Start::SetBack(0));
+            rig.add(index, Start::Pair(Pair::NOWHERE));
         }
         rig.connect_all();
         rig.say_ends(0);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use engine::flow::event::{Effect, Event, Failure, Happening, Start};
 use engine::flow::settings::ShardSettings;
 use engine::flow::shard::PartitionState;
-use engine::model::Side;
+use engine::model::{Pair, Side};
 use protocol_client::wire::error_code::ErrorCode;
 use uuid::Uuid;
 
@@ -291,7 +291,7 @@ fn lanes_take_turns_when_the_budget_is_for_one_only() {
     let mut rig = Rig::new(settings);
     rig.lead(Side::Source, &[1, 2, 3]);
     rig.lead(Side::Target, &[1, 1, 1]);
-    (0..3).for_each(|index| rig.add(index, Start::SetBack(0)));
+    (0..3).for_each(|index| rig.add(index, Start::Pair(Pair::NOWHERE)));
     rig.connect_all();
     rig.say_ends(0);
     let mut nodes = Vec::new();

@@ -152,8 +152,7 @@ impl Flow {
             // What is part of a transaction needs no mark.
             return self.hand_out(specs);
         };
-        let was_written =
-            |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_) | Start::SetBack(_));
+        let was_written = |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_));
         let mut targets: Vec<_> = specs.iter().filter(was_written).map(target_of).collect();
         if producer.follows(|id| store.ended(id)) {
             targets.clear();
