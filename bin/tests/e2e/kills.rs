@@ -32,6 +32,12 @@ fn positions_stored_all_the_time() -> Result<()> {
     Storm::run(2, "target.offset.flush.interval.ms = 200\n")
 }
 
+/// Data and positions in one transaction: a reader of the target sees what is committed, and that once.
+#[test]
+fn written_in_transactions() -> Result<()> {
+    Storm::run(3, "target.exactly.once.source.support = enabled\n")
+}
+
 /// Everything that a run needs.
 struct Storm {
     clusters: Clusters,
