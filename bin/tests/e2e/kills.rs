@@ -1,8 +1,8 @@
 //! Kill anything at any moment: the target still holds every record once, in order. kmirror and the brokers
 //! of both clusters are ended with SIGKILL under a load of every kind.
 //!
-//! `KMIRROR_KILLS` and `KMIRROR_BROKER_KILLS` say how often, `KMIRROR_BROKERS` (1 or 3) how many brokers a
-//! cluster has, `KMIRROR_SEED` at which moments.
+//! `KMIRROR_KILLS` and `KMIRROR_BROKER_KILLS` say how often (before a release 100 and 20), `KMIRROR_BROKERS`
+//! (1 or 3) how many brokers a cluster has, `KMIRROR_SEED` at which moments.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -22,20 +22,18 @@ struct Kind {
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 const PARTITIONS: u32 = 3;
 
+/// The logs say what was copied since positions were stored.
 #[test]
-fn positions_stored_as_by_default() -> Result<()> {
-    Storm::run(1, "")
-}
-
-#[test]
-fn positions_stored_all_the_time() -> Result<()> {
-    Storm::run(2, "target.offset.flush.interval.ms = 200\n")
+fn whatever_is_killed_nothing_is_lost_or_repeated() -> Result<()> {
+    Storm::run(1, "", Isolation::ReadUncommitted)
 }
 
 /// Data and positions in one transaction: a reader of the target sees what is committed, and that once.
 #[test]
-fn written_in_transactions() -> Result<()> {
-    Storm::run(3, "target.exactly.once.source.support = enabled\n")
+fn whatever_is_killed_each_record_is_committed_once() -> Result<()> {
+    let settings = "target.exactly.once.source.support = enabled\n\
+                    prompt.exactly.once.source.support = enabled\n";
+    Storm::run(3, settings, Isolation::ReadCommitted)
 }
 
 /// Everything that a run needs.
@@ -48,14 +46,14 @@ struct Storm {
 }
 
 impl Storm {
-    fn run(seed: u64, settings: &str) -> Result<()> {
+    fn run(seed: u64, settings: &str, target_isolation: Isolation) -> Result<()> {
         /// One at a time: each keeps the machine busy.
         static TURN: Mutex<()> = Mutex::new(());
         if !available() {
             return Ok(());
         }
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut storm = Self::start(seed, settings)?;
+        let mut storm = Self::start(seed, settings, target_isolation)?;
         let loads = storm.produce()?;
         storm.rage(count("KMIRROR_KILLS", 8), count("KMIRROR_BROKER_KILLS", 2))?;
         for load in loads {
@@ -65,7 +63,7 @@ impl Storm {
         storm.mirror.terminate()
     }
 
-    fn start(seed: u64, settings: &str) -> Result<Self> {
+    fn start(seed: u64, settings: &str, target_isolation: Isolation) -> Result<Self> {
         let nodes = usize::try_from(count("KMIRROR_BROKERS", 1))?;
         // A broker that comes back waits for the end of the session that it had before.
         let session = ("broker.session.timeout.ms", "3000");
@@ -87,26 +85,24 @@ impl Storm {
             let configs = if kind.compacted { &compacted[..] } else { &[] };
             clusters.create(&kind.load.topic, PARTITIONS, configs)?;
         }
-        // Two names for one source: what is read under each has its own isolation.
+        // Two names for one source: what is read under each has its own isolation. And two for the target: one
+        // flow stores positions as by default, the other all the time.
         let mirror = Mirror::start(&format!(
-            "clusters = committed, all, target\n\
+            "clusters = committed, all, target, prompt\n\
              all.bootstrap.servers = {source}\n\
              committed.bootstrap.servers = {source}\n\
              target.bootstrap.servers = {target}\n\
+             prompt.bootstrap.servers = {target}\n\
+             prompt.offset.flush.interval.ms = 200\n\
              committed.consumer.isolation.level = read_committed\n\
              committed->target.enabled = true\n\
              committed->target.topics = committed-.*\n\
-             all->target.enabled = true\n\
-             all->target.topics = all-.*\n\
+             all->prompt.enabled = true\n\
+             all->prompt.topics = all-.*\n\
              refresh.topics.interval.seconds = 1\n\
              emit.heartbeats.enabled = false\n\
              {COMMON}{settings}"
         ))?;
-        let target_isolation = if settings.contains("exactly.once") {
-            Isolation::ReadCommitted
-        } else {
-            Isolation::ReadUncommitted
-        };
         Ok(Self { clusters, mirror, dice: Dice::seeded(seed), kinds, target_isolation })
     }
 

