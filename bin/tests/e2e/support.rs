@@ -12,7 +12,7 @@ use kafka_lab::{ClusterBuilder, Comparison, Isolation, KafkaCluster, Peer, Versi
 use tempfile::TempDir;
 
 /// How long a mirror may take to catch up on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const DRAIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
