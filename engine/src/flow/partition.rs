@@ -178,7 +178,12 @@ impl PartitionFlow {
     fn next_offset(&self) -> Option<i64> {
         let refused = matches!(self.spec.start, Start::Refused(_));
         let waiting = || self.target.first_offset().or_else(|| self.queue.first_offset());
-        (!refused).then(|| waiting().unwrap_or(self.fetch_offset))
+        let next = || waiting().unwrap_or(self.fetch_offset);
+        match self.spec.start {
+            // What was read ahead says nothing before it is known what the target holds.
+            Start::Pair(pair) if !self.target.is_started() => Some(next().min(pair.source_next)),
+            _ => (!refused).then(next),
+        }
     }
 
     /// The leader epoch of the source's last record before the position, or -1.

@@ -9,10 +9,24 @@ use protocol_client::wire::fetch::Isolation;
 use super::event::{Divergence, Happening, Start};
 use crate::index::OffsetIndex;
 use crate::matching::{self, Ask, Chunk, MatchSettings, Matcher, Run};
-use crate::model::Side;
+use crate::model::{Pair, Side};
+
+/// How many offsets of the source are compared again so that the index has no gap, at most.
+const MAX_AGAIN: i64 = 4_000_000;
 
 /// Most of the source that one comparison holds while it looks ahead, in bytes.
 const HELD_BYTES: usize = 2 << 20;
+
+/// Where the index ends, if that lies before what is stored: the logs are compared from there, so that it gets to know
+/// what was copied since.
+pub(super) fn behind(pair: Pair, index: &OffsetIndex) -> Option<(i64, i64)> {
+    let is_behind = |(source, target): &(i64, i64)| {
+        *source < pair.source_next
+            && pair.source_next - source <= MAX_AGAIN
+            && *target <= pair.target_next
+    };
+    index.end().filter(is_behind)
+}
 
 /// A comparison, under way or still to begin.
 #[derive(Debug)]
@@ -46,12 +60,24 @@ pub(super) struct Recovered {
     pub(super) divergence: Option<Divergence>,
     /// Whether the target may end with copies whose source records are gone.
     pub(super) ends_vanished: bool,
+    has_strays: bool,
     matched: u64,
     foreign: u64,
     repeated: u64,
 }
 
 impl Recovered {
+    /// Nothing stood at the target but copies. What is stored was true then, though the target may not hold all of it any
+    /// more: what its retention took must not come again.
+    pub(super) fn keep(&mut self, stored: &Start) {
+        if let Start::Pair(pair) = stored
+            && self.divergence.is_none()
+            && !self.has_strays
+        {
+            self.source_next = self.source_next.max(pair.source_next);
+        }
+    }
+
     /// What people hear of it.
     pub(super) fn happening(&self) -> Happening {
         let source_offset = self.source_next;
@@ -64,14 +90,15 @@ impl Recovered {
 }
 
 impl Recovery {
-    /// Compares from what is stored to the target's end; `last` is the last record that is known to stand on both sides.
-    pub(super) fn new(start: &Start, last: Option<(i64, i64)>, target_end: i64) -> Self {
+    /// Compares from what is stored to the target's end.
+    pub(super) fn new(start: &Start, index: &OffsetIndex, target_end: i64) -> Self {
         let start = match start {
-            Start::Pair(pair) => matching::Start::Pair {
-                source: pair.source_next,
-                target: pair.target_next,
-                last: last.filter(|last| last.0 < pair.source_next && last.1 < pair.target_next),
-            },
+            Start::Pair(pair) => {
+                let stored = (pair.source_next, pair.target_next);
+                let (source, target) = behind(*pair, index).unwrap_or(stored);
+                let last = index.last_pair().filter(|last| last.0 < source && last.1 < target);
+                matching::Start::Pair { source, target, last }
+            }
             Start::At(position) => matching::Start::Source(*position),
             Start::Refused(_) => matching::Start::Source(0),
         };
@@ -146,6 +173,7 @@ impl Recovery {
                 }
             }),
             ends_vanished: outcome.ends_vanished,
+            has_strays: outcome.counts.foreign + outcome.counts.repeated > 0,
             matched: outcome.counts.matched,
             foreign: outcome.counts.foreign,
             repeated: outcome.counts.repeated,

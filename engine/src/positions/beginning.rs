@@ -5,7 +5,7 @@ use crate::config::StartFrom;
 use crate::flow::event::{Failure, Start};
 use crate::flow::settings::{DivergencePolicy, GapPolicy};
 use crate::index::OffsetIndex;
-use crate::model::{Pair, Side, TopicIds};
+use crate::model::{Side, TopicIds};
 
 /// What decides where a partition begins.
 #[derive(Debug, Clone, Copy)]
@@ -99,25 +99,13 @@ impl Situation {
     }
 }
 
-/// How many offsets of the source are compared again so that the index has no gap, at most.
-const MAX_AGAIN: i64 = 4_000_000;
-
-/// Where a partition starts that has an index: where the index ends, if that lies before what is stored, so that it gets
-/// to know what was copied since.
+/// What an index has of a partition that starts here.
 pub fn with_index(start: Start, index: &mut OffsetIndex) -> Start {
-    match (start, index.end()) {
-        (Start::Pair(pair), Some((source_next, target_next)))
-            if source_next < pair.source_next && pair.source_next - source_next <= MAX_AGAIN =>
-        {
-            Start::Pair(Pair { source_next, source_epoch: -1, target_next, ..pair })
-        }
-        (Start::At(position), _) => {
-            // MirrorMaker 2 has gone on meanwhile.
-            index.interrupt();
-            Start::At(position)
-        }
-        (start, _) => start,
+    if let Start::At(_) = start {
+        // MirrorMaker 2 has gone on meanwhile.
+        index.interrupt();
     }
+    start
 }
 
 /// A nil id is that of a cluster that has none.
@@ -130,6 +118,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::model::Pair;
 
     const IDS: TopicIds = TopicIds { source: Uuid::from_u128(1), target: Uuid::from_u128(2) };
     const EARLIEST: Origin = Origin::End(StartFrom::Earliest);

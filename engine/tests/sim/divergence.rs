@@ -3,9 +3,10 @@
 use engine::flow::event::{Divergence, Effect, Event, Failure, Happening, Start};
 use engine::flow::settings::{DivergencePolicy, GapPolicy, ShardSettings};
 use engine::flow::shard::PartitionState;
-use engine::index::Translation;
+use engine::index::{OffsetIndex, Translation};
 use engine::model::{Pair, Side};
 use engine::positions::ledger::Position;
+use protocol_client::client::ReadChunk;
 use protocol_client::wire::fetch::Diverging;
 
 use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, stamps};
@@ -125,13 +126,25 @@ fn a_source_that_ends_before_the_position_is_believed_after_some_doubts() {
 
 /// A partition that starts with a stored pair.
 fn started(settings: ShardSettings, source_next: i64, target_next: i64) -> Rig {
+    started_with(settings, source_next, target_next, |_| {})
+}
+
+/// The same with an index that was stored too.
+fn started_with(
+    settings: ShardSettings,
+    source_next: i64,
+    target_next: i64,
+    fill: impl FnOnce(&mut OffsetIndex),
+) -> Rig {
     let mut rig = Rig::new(settings);
     rig.lead(Side::Source, &[1]);
     rig.lead(Side::Target, &[1]);
     let (source_id, target_id) = (SOURCE_ID, TARGET_ID);
     let source_epoch = -1;
     let pair = Pair { source_next, source_epoch, target_next, source_id, target_id };
-    rig.add(0, Start::Pair(pair));
+    let mut index = OffsetIndex::default();
+    fill(&mut index);
+    rig.add_with(0, Start::Pair(pair), index);
     rig.connect_all();
     rig
 }
@@ -190,6 +203,34 @@ fn behind_what_was_compared_no_epoch_is_known() {
     let next = rig.fetches().pop().expect("the next records are asked for");
     let asked = next.request.topics[0].partitions[0];
     assert_eq!((asked.offset, asked.last_fetched_epoch), (9, -1));
+}
+
+/// The index is older than the stored pair, and the target has lost everything by age meanwhile.
+#[test]
+fn what_the_target_lost_up_to_the_stored_pair_does_not_come_again() {
+    let mut rig = started_with(ShardSettings::default(), 9, 9, |index| index.append(0, 0, 2));
+    rig.say_ends(9);
+    let chunk = ReadChunk {
+        from: 9,
+        next: 9,
+        entries: Vec::new(),
+        aborted: Vec::new(),
+        high_watermark: 9,
+        last_stable_offset: 9,
+        log_start: 9,
+    };
+    while rig.progress(0).target_next.is_none() {
+        let reads = rig.take(|effect| match effect {
+            Effect::ReadLog(key, Side::Target, ..) => Some(*key),
+            _ => None,
+        });
+        for key in &reads {
+            rig.feed(Event::LogRead(*key, Side::Target, Ok(Box::new(chunk.clone()))));
+        }
+        let others = rig.say_whole_log(Side::Source, &batches(0, &[2, 3, 4]));
+        assert!(reads.len() + others > 0, "it waits for nothing");
+    }
+    assert_eq!((rig.position(), rig.progress(0).target_next), (9, Some(9)));
 }
 
 #[test]

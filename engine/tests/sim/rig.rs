@@ -96,13 +96,17 @@ impl Rig {
     }
 
     pub(crate) fn add(&mut self, index: i32, start: Start) {
+        self.add_with(index, start, OffsetIndex::default());
+    }
+
+    pub(crate) fn add_with(&mut self, index: i32, start: Start, offsets: OffsetIndex) {
         let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
         let spec = PartitionSpec {
             source: at("orders", SOURCE_ID),
             target: at("copy", TARGET_ID),
             start,
             limits: TargetLimits::default(),
-            index: OffsetIndex::default(),
+            index: offsets,
         };
         self.feed(Event::Add(Box::new(spec)));
     }

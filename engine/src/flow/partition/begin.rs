@@ -18,6 +18,9 @@ impl PartitionFlow {
                 let step = self.target.doubt_end(pair.target_next, end);
                 self.take(step, cx);
             }
+            Start::Pair(pair) if recovery::behind(pair, self.target.index()).is_some() => {
+                self.want_turn(end, cx);
+            }
             Start::Pair(pair) => {
                 self.target.index_mut().resume(pair.source_next, pair.target_next);
                 match end == pair.target_next {
@@ -44,8 +47,7 @@ impl PartitionFlow {
     /// It is the partition's turn to compare logs.
     pub(in crate::flow) fn on_turn(&mut self, cx: &mut Cx<'_>) {
         if let Some(Recovery::Waiting(end)) = self.recovery {
-            let last = self.target.index().last_pair();
-            let recovery = Recovery::new(&self.spec.start, last, end);
+            let recovery = Recovery::new(&self.spec.start, self.target.index(), end);
             let step = recovery.step();
             self.recovery = Some(recovery);
             self.recover(step, cx);
@@ -73,7 +75,8 @@ impl PartitionFlow {
     }
 
     pub(super) fn on_recovered(&mut self, cx: &mut Cx<'_>) {
-        let Some(recovered) = self.recovery.take().and_then(Recovery::finish) else { return };
+        let Some(mut recovered) = self.recovery.take().and_then(Recovery::finish) else { return };
+        recovered.keep(&self.spec.start);
         if let Some(divergence) = recovered.divergence {
             let stops = match divergence {
                 Divergence::SourceEnds { .. } => cx.settings.on_gap == GapPolicy::Fail,
@@ -86,7 +89,11 @@ impl PartitionFlow {
         }
         cx.notes.push(Note::Tell(recovered.happening()));
         self.fetch_offset = recovered.source_next;
-        self.epochs.begin(recovered.source_next, -1);
+        let epoch = match self.spec.start {
+            Start::Pair(pair) if pair.source_next == recovered.source_next => pair.source_epoch,
+            _ => -1,
+        };
+        self.epochs.begin(recovered.source_next, epoch);
         match recovered.is_found {
             true => self.target.index_mut().pass(recovered.source_next),
             false => self.target.index_mut().begin(recovered.source_next, recovered.target_next),
