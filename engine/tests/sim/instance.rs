@@ -16,7 +16,7 @@ use engine::flow::shard::{PartitionState, Progress, Shard};
 use engine::index::OffsetIndex;
 use engine::model::{Pair, Side, TopicIds, TopicPartition};
 use engine::positions::beginning::{Beginning, Situation, Surprise, with_index};
-use engine::positions::ledger::{Ledger, Position};
+use engine::positions::ledger::{Ledger, Position, Stored};
 use engine::syncs;
 use engine::syncs::emission::{Due, Emission};
 use kafka_protocol::messages::{
@@ -427,6 +427,14 @@ impl World {
             if placed == Some(ids) {
                 self.feed(id, Event::Add(Box::new(spec)));
             }
+        }
+    }
+
+    /// Up to where it is stored that the target holds copies.
+    pub(crate) fn stored_target_next(&self, index: i32) -> i64 {
+        match self.journal.ledger().stored(SOURCE_TOPIC, index) {
+            Stored::Pair(pair) => pair.target_next,
+            _ => 0,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing waits and nothing is random but by the seed: a failure prints `SEED=…`, and
 //! `SEED=… cargo test -p engine --test sim one_seed -- --nocapture` shows that run step by step. `SIM_SEEDS` and
-//! `SIM_FIRST_SEED` say how many runs and which, `SIM_ONLY=Kill,Intruder` what goes wrong in them.
+//! `SIM_FIRST_SEED` say how many runs and which, `SIM_MOST_FAILED` after how many failures none is tried any more,
+//! `SIM_ONLY=Kill,Intruder` what goes wrong in them.
 
 mod checker;
 mod divergence;
@@ -22,6 +23,9 @@ use world::World;
 
 const SEEDS: u64 = 120;
 
+/// After so many that fail, no more are tried.
+const MOST_FAILED: usize = 20;
+
 /// Many seeds with random faults: every record once, in order. Two tests, because they run beside each other.
 #[test]
 fn many_odd_seeds() {
@@ -35,9 +39,11 @@ fn many_even_seeds() {
 }
 
 fn run_seeds(parity: u64) {
-    let number = |name| std::env::var_os(name).and_then(|number| number.to_str()?.parse().ok());
+    let number =
+        |name: &str| std::env::var_os(name).and_then(|number| number.to_str()?.parse().ok());
     let first = number("SIM_FIRST_SEED").unwrap_or(0);
     let count: u64 = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let most_failed = number("SIM_MOST_FAILED").map_or(MOST_FAILED, |most| most as usize);
     let mut failed = Vec::new();
     for seed in (first + parity..=first + count).step_by(2) {
         let mut world = World::new(seed, false);
@@ -49,6 +55,9 @@ fn run_seeds(parity: u64) {
         };
         println!("SEED={seed}: {why}");
         failed.push(seed);
+        if failed.len() == most_failed {
+            break;
+        }
     }
     assert!(failed.is_empty(), "these seeds fail: {failed:?}");
 }

@@ -207,12 +207,19 @@ impl World {
         self.say(|| format!("{}-{index} is cut at {at}, it had {start}..{end}", topic(side)));
         self.broker(side).truncate(topic(side), index, at);
         self.lost(side, index, Cause::Truncation);
+        if side == Side::Source {
+            self.end_hanging(index);
+        }
     }
 
     fn retain(&mut self, side: Side, index: i32) {
         let Some((start, end)) = self.range(side, index) else { return };
         let at = if self.rng.u8(0..4) == 0 { end } else { self.rng.i64(start..=end) };
         self.say(|| format!("{}-{index} starts at {at} now, not at {start}", topic(side)));
+        if side == Side::Target {
+            let stored = self.stored_target_next(index);
+            self.truths[index as usize].may_be_forgotten(stored);
+        }
         // Beyond the high watermark it is refused.
         let _ = self.broker(side).delete_records(topic(side), index, at);
         self.lost(side, index, Cause::Retention);

@@ -56,6 +56,8 @@ pub(crate) struct Truth {
     copied: BTreeMap<u64, i64>,
     /// What the target had and lost by the rules of its topic.
     had: BTreeSet<u64>,
+    /// What the target may have lost without anybody having stored that it was there.
+    unstored: BTreeSet<u64>,
     /// What the target had and lost to an election; to be copied again when that is noticed.
     cut: BTreeSet<u64>,
     /// Era and source offset of the last copied record.
@@ -133,6 +135,18 @@ impl Truth {
         }
     }
 
+    /// Before the target's oldest records are deleted: nobody has stored that it holds what stands from this offset on.
+    /// A log cannot tell what it does not hold any more, so these may come again.
+    pub(crate) fn may_be_forgotten(&mut self, from: i64) {
+        let copies = self.copied.iter().filter(|(_, at)| **at >= from);
+        self.unstored.extend(copies.map(|(number, _)| *number));
+    }
+
+    /// Whether this record's transaction was aborted.
+    pub(crate) fn is_aborted(&self, number: u64) -> bool {
+        self.facts.get(&number).is_some_and(|fact| fact.aborted)
+    }
+
     /// Something took records from the target's log; this is what is left.
     pub(crate) fn target_lost(&mut self, log: &Log, cause: Cause) {
         let left: BTreeSet<u64> = numbers(log);
@@ -188,14 +202,15 @@ impl Truth {
             if fact.aborted && self.committed_only {
                 return Err(format!("{here} was aborted"));
             }
-            if self.had.contains(&number) {
+            let had = self.had.contains(&number);
+            if had && !self.unstored.contains(&number) {
                 return Err(format!("{here} was there before"));
             }
             let place = (fact.era, fact.offset);
             if let Some(before) = self.copied.insert(number, offset) {
                 return Err(format!("{here} is at {before} already"));
             }
-            if self.last.is_some_and(|last| last > place) {
+            if !had && self.last.is_some_and(|last| last > place) {
                 return Err(format!("{here} comes behind {:?}", self.last));
             }
             self.last = Some(place);

@@ -1,5 +1,6 @@
 //! Who writes: producers with and without transactions at the source, strangers at the target.
 
+use embedded_broker::core::records::decoded;
 use engine::model::Side;
 
 use crate::workload;
@@ -73,6 +74,29 @@ impl World {
         self.say(|| format!("partition {index}: a transaction ends, committed: {committed}"));
         let now_ms = self.now_ms;
         self.source.append_marker(SOURCE_TOPIC, index, (open.producer_id, 0), committed, now_ms);
+    }
+
+    /// Transactions whose markers were cut off would stay open for ever: their coordinator has done its part. Somebody
+    /// ends them by hand (KIP-664).
+    pub(crate) fn end_hanging(&mut self, index: i32) {
+        let Some(log) = self.source_log(index) else { return };
+        let own = self.writers[index as usize].open.as_ref().map(|open| open.producer_id);
+        let mut hanging = Vec::new();
+        for (producer_id, producer) in log.producers.iter() {
+            let Some(start) = producer.transaction_start.filter(|_| Some(producer_id) != own)
+            else {
+                continue;
+            };
+            let first = log.batches().find(|batch| batch.last_offset() >= start);
+            let records = first.and_then(|batch| decoded(batch.to_bytes()).ok());
+            let number = records.and_then(|all| workload::number_of(&all.first()?.1));
+            let aborted = number.is_some_and(|one| self.truths[index as usize].is_aborted(one));
+            hanging.push((producer_id, producer.epoch, !aborted));
+        }
+        for (producer_id, epoch, committed) in hanging {
+            let (stamp, now_ms) = ((producer_id, epoch), self.now_ms);
+            self.source.append_marker(SOURCE_TOPIC, index, stamp, committed, now_ms);
+        }
     }
 
     /// Somebody writes to a partition of the target.
