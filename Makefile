@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -37,6 +37,9 @@ musl: ## the static release binary, checked
 
 fuzz: ## a few seconds on every fuzz target
 	bash .ci/fuzz-smoke 5
+
+plant-bugs: ## bugs put into a copy of the engine, each of which the simulation must find; ten minutes
+	bash .ci/plant-bugs
 
 bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 	cargo run --release --locked -p benches -- relay
