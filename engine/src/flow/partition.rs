@@ -268,9 +268,14 @@ impl PartitionFlow {
             && (self.target.has_unsent() || (self.target.has_room() && !self.queue.is_empty()))
     }
 
-    /// Nothing is on the way to the target.
+    /// Nothing is on the way to the target, and what a former run has left there is known: who goes on next may not be
+    /// one who compares logs.
     pub(super) fn is_drained(&self) -> bool {
-        self.target.phase() == Phase::Backoff || self.is_settled() || self.target.awaits_producer()
+        match self.target.phase() {
+            Phase::Backoff => true,
+            Phase::Asking | Phase::Matching if self.run != Run::Failed => false,
+            _ => self.is_settled() || self.target.awaits_producer(),
+        }
     }
 
     /// Nothing that was sent is without an answer.

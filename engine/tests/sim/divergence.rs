@@ -189,6 +189,22 @@ fn of_what_is_still_compared_nothing_is_stored() {
     assert_eq!(pair.map(|pair| (pair.source_next, pair.target_next)), Some((9, 9)));
 }
 
+/// MirrorMaker 2, should it go on, has the stored position alone.
+#[test]
+fn drained_means_that_what_a_former_run_left_is_known() {
+    let log = batches(0, &[2, 3, 4]);
+    let drained =
+        |rig: &mut Rig| rig.take(|effect| matches!(effect, Effect::Drained).then_some(())).len();
+    let mut rig = started(ShardSettings::default(), 2, 2);
+    rig.feed(Event::Drain);
+    assert_eq!(drained(&mut rig), 0);
+    rig.say_ends(9);
+    rig.say_whole_log(Side::Target, &log);
+    assert_eq!(drained(&mut rig), 0);
+    while rig.say_whole_log(Side::Target, &log) + rig.say_whole_log(Side::Source, &log) > 0 {}
+    assert_eq!((drained(&mut rig), rig.position()), (1, 9));
+}
+
 /// What was fetched before the logs were compared says nothing about where copying goes on.
 #[test]
 fn behind_what_was_compared_no_epoch_is_known() {
