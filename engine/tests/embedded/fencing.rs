@@ -34,7 +34,8 @@ async fn the_second_instance_shuts_out_the_first() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let second = clusters.mirror("");
     until(&second, "both partitions", |all| {
-        all.len() == 2 && all.iter().all(|at| at.state == PartitionState::Running)
+        let mut ours = all.iter().filter(|at| &*at.source.topic == TOPIC);
+        ours.clone().count() == 2 && ours.all(|at| at.state == PartitionState::Running)
     })
     .await;
     // Both have the records now; the partitions know the second.
