@@ -11,21 +11,27 @@ use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 use super::event::PartitionKey;
 use super::frames::Frames;
 use super::link::Link;
+use super::pace::Pace;
 use super::settings::ShardSettings;
 use crate::model::Moment;
 
 /// How long a broker may hold an empty fetch while the queues of some partitions are full, in milliseconds: they come back
-/// as soon as the target has taken a batch, and a waiting fetch would keep them out.
+/// as soon as the target has taken half of what waits, and a waiting fetch would keep them out.
 const SHORT_WAIT_MS: i32 = 5;
 
 /// What a lane asks for at least, in bytes, however many lanes share a small budget. A broker that has records sends one
 /// whole batch at least (KIP-74), so this costs round trips but stops nobody.
 const LEAST_BYTES: usize = 1 << 10;
 
+/// What a partition's part of an answer may be at least, in bytes, however many share it: less would be more requests
+/// than the target takes batches.
+const LEAST_PART_BYTES: usize = 256 << 10;
+
 /// Fetch lane towards one broker.
 #[derive(Debug)]
 pub(super) struct FetchLane {
-    pub(super) link: Link,
+    link: Link,
+    pace: Pace,
     session: FetchSession,
     /// Partitions that will want records again as soon as some of theirs have left.
     held_back: BTreeSet<PartitionKey>,
@@ -36,16 +42,57 @@ impl FetchLane {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             link: Link::new(now),
+            pace: Pace::new(),
             session: FetchSession::default(),
             held_back: BTreeSet::new(),
             reserved: None,
         }
     }
 
+    /// Its connection.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Starts to connect if that is due; answers the number of the attempt.
+    pub(super) fn try_connect(&mut self, now: Moment, last: &mut u64) -> Option<u64> {
+        let attempt = self.link.try_connect(now, last)?;
+        self.pace.connecting(now);
+        Some(attempt)
+    }
+
+    /// The attempt with this number succeeded; `false` when it is not the present one.
+    pub(super) fn up(&mut self, now: Moment, incarnation: u64) -> bool {
+        let is_present = self.link.up(incarnation);
+        if is_present {
+            self.pace.connected(now);
+        }
+        is_present
+    }
+
+    /// The connection with this number is lost, and with it the session; `false` when it is not the present one.
+    pub(super) fn down(
+        &mut self,
+        now: Moment,
+        incarnation: u64,
+        rng: &mut fastrand::Rng,
+        frames: &mut Frames,
+    ) -> bool {
+        let is_present = self.link.down(now, incarnation, rng);
+        if is_present {
+            self.lose(frames);
+        }
+        is_present
+    }
+
     /// A partition wants records.
     pub(super) fn want(&mut self, key: PartitionKey, topic: &SessionTopic, index: i32, want: Want) {
         self.held_back.remove(&key);
-        self.session.set(key, topic, index, want);
+        // In steps, so that partitions that come and go do not change what is asked for the others.
+        let sharing = self.session.len().max(1).next_power_of_two();
+        let part = (self.pace.wish_bytes() / sharing).max(LEAST_PART_BYTES);
+        let max_bytes = want.max_bytes.min(i32::try_from(part).unwrap_or(i32::MAX));
+        self.session.set(key, topic, index, Want { max_bytes, ..want });
     }
 
     /// A partition wants none at present; `soon` if it may want some again at any moment.
@@ -66,6 +113,7 @@ impl FetchLane {
     /// The next request, if the budget has room; call only when the lane wants one.
     pub(super) fn next_request(
         &mut self,
+        now: Moment,
         lanes: usize,
         settings: &ShardSettings,
         frames: &mut Frames,
@@ -73,6 +121,7 @@ impl FetchLane {
         // Half of the budget is for answers under way, shared by the lanes; the other half for what waits.
         let share = (settings.budget_bytes / 2 / lanes.max(1)).max(LEAST_BYTES);
         let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
+        let wish = wish.min(self.pace.wish_bytes());
         // However small the budget, somebody may always ask.
         if frames.free_bytes() < wish && frames.used_bytes() > 0 {
             return None;
@@ -92,6 +141,7 @@ impl FetchLane {
         })?;
         frames.reserve(wish);
         self.reserved = Some(wish);
+        self.pace.asked(now);
         Some(request)
     }
 
@@ -99,7 +149,14 @@ impl FetchLane {
     ///
     /// # Errors
     /// The broker does not do what it should; asking again at once would not change that.
-    pub(super) fn accept(&mut self, answer: RawFetchAnswer) -> Result<Vec<Fetched>, SessionError> {
+    pub(super) fn accept(
+        &mut self,
+        now: Moment,
+        answer: RawFetchAnswer,
+        frames: &mut Frames,
+    ) -> Result<Vec<Fetched>, SessionError> {
+        self.pace.answered(now, answer.frame_bytes, self.promised_bytes());
+        self.settle(frames);
         match self.session.accept(answer) {
             Err(SessionError::Refused(code)) if code.class() == RetryClass::Session => {
                 Ok(Vec::new())
@@ -113,7 +170,7 @@ impl FetchLane {
     }
 
     /// The connection is gone; the next session starts anew.
-    pub(super) fn lose(&mut self, frames: &mut Frames) {
+    fn lose(&mut self, frames: &mut Frames) {
         self.settle(frames);
         self.session.abort();
     }
@@ -142,8 +199,8 @@ mod tests {
     fn lane() -> FetchLane {
         let start = Moment::default();
         let mut lane = FetchLane::new(start);
-        let incarnation = lane.link.try_connect(start, &mut 0).unwrap();
-        lane.link.up(incarnation);
+        let incarnation = lane.try_connect(start, &mut 0).unwrap();
+        assert!(lane.up(start, incarnation));
         lane
     }
 
@@ -160,14 +217,14 @@ mod tests {
         let mut lane = lane();
         assert!(!lane.wants_request(), "nobody wants records");
         want(&mut lane, 1);
-        let request = lane.next_request(2, &settings, &mut frames).unwrap();
+        let request = lane.next_request(Moment::default(), 2, &settings, &mut frames).unwrap();
         assert_eq!(request.max_bytes as usize, settings.budget_bytes / 4);
         assert_eq!(lane.promised_bytes(), frames.used_bytes());
         assert!(!lane.wants_request(), "one request at a time");
         lane.lose(&mut frames);
         assert_eq!(frames.used_bytes(), 0);
         frames.reserve(settings.budget_bytes);
-        assert_eq!(lane.next_request(2, &settings, &mut frames), None);
+        assert_eq!(lane.next_request(Moment::default(), 2, &settings, &mut frames), None);
     }
 
     #[test]
@@ -179,7 +236,7 @@ mod tests {
         want(&mut lane, 2);
         let mut wait_ms = |lane: &mut FetchLane| {
             lane.lose(&mut frames);
-            lane.next_request(1, &settings, &mut frames).unwrap().max_wait_ms
+            lane.next_request(Moment::default(), 1, &settings, &mut frames).unwrap().max_wait_ms
         };
         assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
         lane.leave(2, true);

@@ -16,6 +16,7 @@ mod fetch_lane;
 mod frames;
 mod link;
 mod outgoing;
+mod pace;
 mod partition;
 mod produce_lane;
 mod queue;

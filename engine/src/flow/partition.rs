@@ -96,6 +96,9 @@ pub(super) struct PartitionFlow {
     target: TargetSide,
     target_retry_at: Option<Moment>,
     queue: Queue,
+    /// The queue has reached its limit and is to be half empty before more is fetched: else a partition whose target is
+    /// the slower side would leave and join the fetch session with every batch.
+    is_full: bool,
     fetch_offset: i64,
     epochs: Epochs,
     high_watermark: i64,
@@ -152,6 +155,7 @@ impl PartitionFlow {
             target,
             target_retry_at: None,
             queue: Queue::default(),
+            is_full: false,
             fetch_offset,
             epochs,
             high_watermark: -1,
@@ -236,8 +240,13 @@ impl PartitionFlow {
     }
 
     /// What to ask the source for, if anything.
-    pub(super) fn want(&self, settings: &ShardSettings) -> Option<Want> {
-        let wants = self.takes_records() && !self.is_full(settings);
+    pub(super) fn want(&mut self, settings: &ShardSettings) -> Option<Want> {
+        let limit_bytes = settings.queue_limit_bytes();
+        self.is_full = match self.is_full {
+            true => self.queue.bytes() > limit_bytes / 2,
+            false => self.queue.bytes() >= limit_bytes,
+        };
+        let wants = self.takes_records() && !self.is_full;
         wants.then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
@@ -247,8 +256,8 @@ impl PartitionFlow {
     }
 
     /// Only its full queue keeps the partition from being fetched: it may come back at any moment.
-    pub(super) fn sits_out(&self, settings: &ShardSettings) -> bool {
-        self.takes_records() && self.is_full(settings)
+    pub(super) fn sits_out(&self) -> bool {
+        self.takes_records() && self.is_full
     }
 
     fn takes_records(&self) -> bool {
@@ -256,10 +265,6 @@ impl PartitionFlow {
             && self.source == SourceState::Ready
             && !matches!(self.target.phase(), Phase::Matching | Phase::Backoff)
             && !self.stalled
-    }
-
-    fn is_full(&self, settings: &ShardSettings) -> bool {
-        self.queue.bytes() >= settings.queue_limit_bytes()
     }
 
     /// Whether a batch could go out now.

@@ -98,10 +98,10 @@ impl Default for ShardSettings {
             isolation: Isolation::ReadUncommitted,
             budget_bytes: 64 << 20,
             fetch_max_bytes: 8 << 20,
-            fetch_partition_max_bytes: 1 << 20,
+            fetch_partition_max_bytes: 8 << 20,
             fetch_max_wait_ms: 500,
             fetch_min_bytes: 1,
-            produce_max_bytes: 4 << 20,
+            produce_max_bytes: 1 << 20,
             produce_timeout_ms: 30_000,
             wall_start_ms: 0,
         }

@@ -175,7 +175,7 @@ impl Shard {
             Event::Metadata(side, view) => self.on_metadata(now, side, view, effects),
             Event::MetadataFailed(side) => self.on_metadata_failed(now, side),
             Event::Producer(producer) => self.on_producer(producer),
-            Event::LaneUp(lane) => self.on_lane_up(lane, effects),
+            Event::LaneUp(lane) => self.on_lane_up(now, lane, effects),
             Event::LaneDown(lane) => self.on_lane_down(now, lane, effects),
             Event::Fetched(lane, answer) => self.on_fetched(now, lane, answer, effects),
             Event::Produced(lane, request, answer) => {
@@ -202,7 +202,7 @@ impl Shard {
 
     /// When [`Event::Tick`] is due, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Moment> {
-        let fetch = self.fetch_lanes.values().filter_map(|lane| lane.link.retry_at());
+        let fetch = self.fetch_lanes.values().filter_map(|lane| lane.link().retry_at());
         let produce = self.produce_lanes.values().filter_map(|lane| lane.link.retry_at());
         let stall = self.produce_lanes.values().filter_map(ProduceLane::stall_at);
         let refresh = self.refresh.iter().filter(|refresh| refresh.wanted && !refresh.asked);
@@ -236,7 +236,7 @@ impl Shard {
     fn state(&self, slot: &Slot) -> PartitionState {
         let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&at.node));
         let target = slot.flow.target_leader.and_then(|at| self.produce_lanes.get(&at.node));
-        let connected = source.is_some_and(|lane| lane.link.is_up())
+        let connected = source.is_some_and(|lane| lane.link().is_up())
             && target.is_some_and(|lane| lane.link.is_up());
         match slot.flow.state() {
             PartitionState::Running if !connected => PartitionState::Retrying,
@@ -407,7 +407,7 @@ impl Shard {
                     let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
                     lane.want(key, &topic, source.index, want);
                 }
-                None => lane.leave(key, !self.draining && slot.flow.sits_out(&self.settings)),
+                None => lane.leave(key, !self.draining && slot.flow.sits_out()),
             }
         }
         if !slot.ready

@@ -12,8 +12,8 @@
 //! - (B) `known` is what the broker will hold for the partition once it has seen the request last
 //!   built; a partition whose `want` differs from `known` is in `dirty`.
 //! - (C) the session's id and epoch move only with an accepted answer.
-//! - (D) records are handed out only where `known` equals `want`: they start where the caller
-//!   wants them to.
+//! - (D) records are handed out only where `known` and `want` begin alike: they start where the
+//!   caller wants them to. How many bytes are wanted may have changed meanwhile.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +47,13 @@ pub struct Want {
     pub last_fetched_epoch: i32,
     /// How many bytes are wanted at most.
     pub max_bytes: i32,
+}
+
+impl Want {
+    /// Whether both are for the same place of the same log.
+    fn begins_like(&self, other: &Self) -> bool {
+        Self { max_bytes: other.max_bytes, ..*self } == *other
+    }
 }
 
 /// The limits of one request.
@@ -284,7 +291,8 @@ impl FetchSession {
             if std::mem::replace(&mut slot.answered, self.answers) == self.answers {
                 return Err(SessionError::Twice { index: partition.index });
             }
-            let Some(key) = slot.key.filter(|_| slot.known == Some(slot.want)) else { continue };
+            let known = slot.known.is_some_and(|known| known.begins_like(&slot.want));
+            let Some(key) = slot.key.filter(|_| known) else { continue };
             if !partition.records.is_empty() {
                 self.resume_behind = (slot.topic, slot.index);
             }

@@ -15,12 +15,17 @@ use super::Shard;
 use crate::model::{Moment, Side};
 
 impl Shard {
-    pub(super) fn on_lane_up(&mut self, lane: LaneId, effects: &mut Vec<Effect>) {
-        let link = match lane.side {
-            Side::Source => self.fetch_lanes.get_mut(&lane.node).map(|fetch| &mut fetch.link),
-            Side::Target => self.produce_lanes.get_mut(&lane.node).map(|produce| &mut produce.link),
+    pub(super) fn on_lane_up(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
+        let (node, number) = (&lane.node, lane.incarnation);
+        let is_up = match lane.side {
+            Side::Source => {
+                self.fetch_lanes.get_mut(node).is_some_and(|fetch| fetch.up(now, number))
+            }
+            Side::Target => {
+                self.produce_lanes.get_mut(node).is_some_and(|produce| produce.link.up(number))
+            }
         };
-        if !link.is_some_and(|link| link.up(lane.incarnation)) {
+        if !is_up {
             // It took so long that nobody wants it any more.
             effects.push(Effect::Close(lane, None));
         } else if lane.side == Side::Target {
@@ -58,10 +63,9 @@ impl Shard {
         match lane.side {
             Side::Source => {
                 let Some(fetch) = self.fetch_lanes.get_mut(&lane.node) else { return };
-                if !fetch.link.down(now, lane.incarnation, &mut self.rng) {
+                if !fetch.down(now, lane.incarnation, &mut self.rng, &mut self.frames) {
                     return;
                 }
-                fetch.lose(&mut self.frames);
             }
             Side::Target => {
                 let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
@@ -87,12 +91,11 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.fetch_lanes.get_mut(&id.node) else { return };
-        if !lane.link.is_up_as(id.incarnation) {
+        if !lane.link().is_up_as(id.incarnation) {
             return;
         }
-        lane.settle(&mut self.frames);
         let frame_bytes = answer.frame_bytes;
-        let fetched = match lane.accept(answer) {
+        let fetched = match lane.accept(now, answer, &mut self.frames) {
             Ok(fetched) => fetched,
             Err(error) => {
                 effects.push(Effect::Close(id, Some(error)));

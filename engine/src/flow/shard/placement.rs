@@ -150,7 +150,7 @@ impl Shard {
                     let keep = led.contains(node);
                     if !keep {
                         lane.settle(frames);
-                        close(*node, lane.link.incarnation());
+                        close(*node, lane.link().incarnation());
                     }
                     keep
                 });

@@ -37,7 +37,7 @@ impl Shard {
     fn pump_fetch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let side = Side::Source;
         for (node, lane) in &mut self.fetch_lanes {
-            if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
+            if let Some(incarnation) = lane.try_connect(now, &mut self.last_incarnation) {
                 effects.push(Effect::Connect(LaneId { side, node: *node, incarnation }));
             }
         }
@@ -51,12 +51,13 @@ impl Shard {
         let turns: Vec<NodeId> = ahead.chain(behind).map(|(node, _)| *node).collect();
         for node in turns {
             let Some(lane) = self.fetch_lanes.get_mut(&node) else { continue };
-            let Some(request) = lane.next_request(lanes, &self.settings, &mut self.frames) else {
+            let Some(request) = lane.next_request(now, lanes, &self.settings, &mut self.frames)
+            else {
                 // Who finds no room in the budget is the first when there is some.
                 self.next_fetch = node;
                 break;
             };
-            let incarnation = lane.link.incarnation();
+            let incarnation = lane.link().incarnation();
             effects.push(Effect::Fetch(LaneId { side, node, incarnation }, request));
         }
     }

@@ -1,0 +1,110 @@
+//! How much a fetch asks for: little as long as the broker is near, because bytes that stay within the processor's caches
+//! are carried faster; more when a full answer takes hardly longer than the way there and back.
+
+use std::time::Duration;
+
+use crate::model::Moment;
+
+/// What is asked for at first, and near: some hundred microseconds of copying, beside which the cost of a request is small.
+const NEAR_BYTES: usize = 1 << 20;
+
+/// A full answer that takes less than so many round trips leaves the line idle for too much of the time.
+const FEW_ROUND_TRIPS: u32 = 3;
+
+/// One that takes more than so many would do with half the size.
+const MANY_ROUND_TRIPS: u32 = 4 * FEW_ROUND_TRIPS;
+
+/// The measurements of one connection.
+#[derive(Debug)]
+pub(super) struct Pace {
+    wish_bytes: usize,
+    /// The shortest that anything took: opening the connection, or an answer with records.
+    round_trip: Option<Duration>,
+    /// When the connection was begun, or the request sent.
+    since: Moment,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { wish_bytes: NEAR_BYTES, round_trip: None, since: Moment::default() }
+    }
+
+    /// Bytes to ask for.
+    pub(super) fn wish_bytes(&self) -> usize {
+        self.wish_bytes
+    }
+
+    /// A connection is being opened; what was measured belongs to another.
+    pub(super) fn connecting(&mut self, now: Moment) {
+        *self = Self { since: now, ..Self::new() };
+    }
+
+    /// It is open: that took two round trips at least, TCP's and that of the first question.
+    pub(super) fn connected(&mut self, now: Moment) {
+        self.round_trip = Some((now - self.since) / 2);
+    }
+
+    /// A request is sent.
+    pub(super) fn asked(&mut self, now: Moment) {
+        self.since = now;
+    }
+
+    /// It was answered with so many bytes of the `limit_bytes` that it asked for.
+    pub(super) fn answered(&mut self, now: Moment, bytes: usize, limit_bytes: usize) {
+        let took = now - self.since;
+        let is_full = bytes >= limit_bytes / 4 * 3;
+        if !is_full || bytes == 0 {
+            return;
+        }
+        let round_trip = self.round_trip.map_or(took, |shortest| shortest.min(took));
+        self.round_trip = Some(round_trip);
+        // What the budget leaves is no measure of what the line takes.
+        if took < round_trip * FEW_ROUND_TRIPS && limit_bytes >= self.wish_bytes {
+            self.wish_bytes = self.wish_bytes.saturating_mul(2);
+        } else if took > round_trip * MANY_ROUND_TRIPS {
+            self.wish_bytes = (self.wish_bytes / 2).max(NEAR_BYTES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked for in the end over a line with this round trip that carries so many bytes in a millisecond.
+    fn settled(round_trip_us: u64, bytes_per_ms: usize) -> usize {
+        let mut now = Moment::default();
+        let mut pace = Pace::new();
+        let round_trip = Duration::from_micros(round_trip_us);
+        pace.connecting(now);
+        now = now + round_trip * 2;
+        pace.connected(now);
+        for _ in 0..100 {
+            pace.asked(now);
+            let bytes = pace.wish_bytes().min(64 << 20);
+            now = now + round_trip + Duration::from_micros((bytes * 1000 / bytes_per_ms) as u64);
+            pace.answered(now, bytes, bytes);
+        }
+        pace.wish_bytes().min(64 << 20)
+    }
+
+    #[test]
+    fn a_long_line_is_asked_for_more() {
+        assert_eq!(settled(100, 2_000_000), NEAR_BYTES, "loopback");
+        assert_eq!(settled(100_000, 1_000), NEAR_BYTES, "far, and the broker's socket is the limit");
+        // 1 Gbit/s and 100 ms: 12.5 MB are under way at a time.
+        let far = settled(100_000, 125_000);
+        assert!((25_000_000..=64 << 20).contains(&far), "{far}");
+    }
+
+    #[test]
+    fn what_is_not_full_tells_nothing() {
+        let mut pace = Pace::new();
+        pace.connecting(Moment::default());
+        pace.connected(Moment::default() + Duration::from_millis(200));
+        for _ in 0..9 {
+            pace.answered(Moment::default() + Duration::from_millis(150), 1000, NEAR_BYTES);
+        }
+        assert_eq!(pace.wish_bytes(), NEAR_BYTES);
+    }
+}
