@@ -91,7 +91,11 @@ mod tests {
     #[test]
     fn a_long_line_is_asked_for_more() {
         assert_eq!(settled(100, 2_000_000), NEAR_BYTES, "loopback");
-        assert_eq!(settled(100_000, 1_000), NEAR_BYTES, "far, and the broker's socket is the limit");
+        assert_eq!(
+            settled(100_000, 1_000),
+            NEAR_BYTES,
+            "far, and the broker's socket is the limit"
+        );
         // 1 Gbit/s and 100 ms: 12.5 MB are under way at a time.
         let far = settled(100_000, 125_000);
         assert!((25_000_000..=64 << 20).contains(&far), "{far}");

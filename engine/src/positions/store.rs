@@ -70,8 +70,10 @@ impl PositionStore {
         let mut store = Self { client, topic, partitions, ledger };
         let isolation = Isolation::ReadCommitted;
         let all = || (0..partitions).map(|index| TopicPartition::new(store.topic.clone(), index));
-        let earliest = store.client.list_offsets_of(all(), OffsetSpec::Earliest, isolation).await;
-        let latest = store.client.list_offsets_of(all(), OffsetSpec::Latest, isolation).await;
+        let (earliest, latest) = tokio::join!(
+            store.client.list_offsets_of(all(), OffsetSpec::Earliest, isolation),
+            store.client.list_offsets_of(all(), OffsetSpec::Latest, isolation),
+        );
         for (partition, start) in earliest {
             let failed = |error| StoreError::Client { partition: partition.clone(), error };
             let end = latest.get(&partition).cloned().transpose().map_err(failed)?;

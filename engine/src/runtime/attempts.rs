@@ -14,6 +14,14 @@ use crate::positions::store::StoreError;
 pub(super) const RETRY: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(10));
 
+/// How often a cluster is asked until it shows what was just created.
+pub(super) const LOOKS: u32 = 40;
+
+/// How long to wait before the next look, after so many: what is created shows within milliseconds or takes longer.
+pub(super) fn look_pause(looks: u32) -> Duration {
+    Duration::from_millis(5 << looks.min(4)).min(Duration::from_millis(60))
+}
+
 /// Whether trying again helps.
 pub(super) trait Retryable: std::fmt::Display {
     fn is_retryable(&self) -> bool;

@@ -55,11 +55,14 @@ pub(super) async fn begin(clients: &FlowClients, isolation: Isolation, anew: &[A
         those.map(|one| named(&one.spec.source))
     };
     let (first, last) = (starts(StartFrom::Earliest), starts(StartFrom::Latest));
-    let mut sources = clients.source.list_offsets_of(first, OffsetSpec::Earliest, isolation).await;
-    sources.extend(clients.source.list_offsets_of(last, OffsetSpec::Latest, isolation).await);
     let asked = anew.iter().map(|one| named(&one.spec.target));
     let ends = Isolation::ReadUncommitted;
-    let targets = clients.target.list_offsets_of(asked, OffsetSpec::Latest, ends).await;
+    let (mut sources, latest, targets) = tokio::join!(
+        clients.source.list_offsets_of(first, OffsetSpec::Earliest, isolation),
+        clients.source.list_offsets_of(last, OffsetSpec::Latest, isolation),
+        clients.target.list_offsets_of(asked, OffsetSpec::Latest, ends),
+    );
+    sources.extend(latest);
     for one in anew {
         let mut spec = one.spec.clone();
         let source_next = match one.from {

@@ -1,6 +1,7 @@
 //! The control side of one flow: reaches both clusters, finds topics, creates what is missing, hands partitions to
 //! shards, stores positions.
 
+mod opening;
 mod producing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,6 @@ use super::clock::Clock;
 use super::clusters::{self, FlowClients};
 use super::groups_task::GroupsSetup;
 use super::indexes::Indexes;
-use super::internal_topics::ensure_internal_topic;
 use super::placement::{Placement, Seen};
 use super::producers::{self, FlowProducer};
 use super::shard_task::{self, Command, News, ShardSetup};
@@ -27,14 +27,14 @@ use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
-use crate::config::{FlowConfig, PositionsConfig, ProcessConfig};
+use crate::config::{FlowConfig, ProcessConfig};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::Progress;
 use crate::model::Side;
 use crate::positions::beginning::{Beginning, Origin, Situation, with_index};
-use crate::positions::ledger::{Ledger, Position, Stored};
+use crate::positions::ledger::{Position, Stored};
 use crate::positions::store::{PositionStore, StoreError};
 
 /// How often leaders that did not say where their logs begin and end are asked again.
@@ -207,16 +207,21 @@ struct Flow {
 impl Flow {
     async fn work(&mut self) -> Result<(), EngineError> {
         self.reach().await?;
-        self.ensure_alone().await?;
+        // A cluster that never had a transaction makes a topic for them first, which takes a while.
+        tokio::try_join!(self.ensure_alone(), self.setup.warm_up())?;
         // What an earlier instance left open is undone before its positions are read.
         let identities = self.take_over().await?;
-        self.open_positions().await?;
-        if let Some(setup) = self.setup.syncs() {
-            self.syncs = Syncs::open(setup).await;
-        }
+        let has_transactions = identities.is_some();
+        let (store, syncs, producer) = tokio::try_join!(
+            self.setup.open_positions(),
+            self.setup.open_syncs(),
+            self.setup.start_producer(has_transactions),
+        )?;
+        self.store = Some(store);
+        self.syncs = syncs;
         match identities {
             Some(identities) => self.start_transactions(identities).await?,
-            None => self.start_producers().await?,
+            None => self.use_producers(producer).await?,
         }
         self.discover_until_done().await?;
         let config = &self.setup.config;
@@ -261,33 +266,6 @@ impl Flow {
         let ask = async || takeover::workers(name, config, &clients.target).await;
         let members = until_works(name, &config.target.alias, ask).await?;
         takeover::judge(name, config, members, *forced)
-    }
-
-    async fn open_positions(&mut self) -> Result<(), EngineError> {
-        let FlowSetup { name, config, clients, .. } = &self.setup;
-        let (client, alias) = (&clients.target, &config.target.alias);
-        let topic: Arc<str> = config.positions.topic.as_str().into();
-        let PositionsConfig { partitions, replication_factor, topic_configs, .. } =
-            &config.positions;
-        let ensure = async || {
-            ensure_internal_topic(client, &topic, *partitions, *replication_factor, topic_configs)
-                .await
-        };
-        let partitions = until_works(name, alias, ensure).await.map_err(|error| {
-            error.about(&format!(
-                "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {replication_factor})"
-            ))
-        })?;
-        let store = until_works(name, alias, async || {
-            let ledger = Ledger::new(&config.connector, &config.source.alias);
-            PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await
-        })
-        .await?;
-        if store.skipped() > 0 {
-            warn!(flow = %name, %topic, "{} records are no positions and were skipped", store.skipped());
-        }
-        self.store = Some(store);
-        Ok(())
     }
 
     async fn discover_until_done(&mut self) -> Result<(), EngineError> {

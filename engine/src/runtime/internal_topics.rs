@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use protocol_client::ClientError;
@@ -16,9 +15,7 @@ use protocol_client::cluster::metadata::Topics as Asked;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 
-/// How often the cluster is asked again until it shows what was just created.
-const LOOKS: u32 = 40;
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+use super::attempts::{LOOKS, look_pause};
 
 /// Bytes of one batch; far below what any topic takes.
 const BATCH_BYTES: usize = 256 << 10;
@@ -37,7 +34,7 @@ pub(super) async fn ensure_internal_topic(
     configs: &BTreeMap<String, String>,
 ) -> Result<i32, ClientError> {
     let name: Arc<str> = name.into();
-    for _ in 0..LOOKS {
+    for looks in 0..LOOKS {
         let view = client.refresh(Asked::All, client.view().generation).await?;
         let there = view.topics.get(&name).filter(|topic| topic.error == ErrorCode::NONE);
         if let Some(count) = there.map(|topic| topic.partitions.len()).filter(|count| *count > 0) {
@@ -59,7 +56,7 @@ pub(super) async fn ensure_internal_topic(
                 _ => {}
             }
         }
-        tokio::time::sleep(LOOK_PAUSE).await;
+        tokio::time::sleep(look_pause(looks)).await;
     }
     Err(ClientError::unknown(format!("topic {name}, although it was created")))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol_client::ClientError;
 use protocol_client::client::{
@@ -14,6 +13,7 @@ use protocol_client::wire::error_code::ErrorCode;
 use thiserror::Error;
 use tracing::{info, warn};
 
+use super::attempts::{LOOKS, look_pause};
 use super::clusters::FlowClients;
 use super::placement::Placement;
 use crate::config::FlowConfig;
@@ -25,10 +25,6 @@ use crate::flow::settings::TargetLimits;
 use crate::index::OffsetIndex;
 use crate::model::{self, Side, TopicIds, TopicPartition};
 use crate::policy::java_regex::RegexError;
-
-/// How often the target is asked again until it shows what was just created.
-const LOOKS: u32 = 40;
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a round of discovery failed.
 #[derive(Debug, Error)]
@@ -107,15 +103,15 @@ pub(super) async fn discover(
     placement: &Placement,
     created: &mut BTreeSet<Arc<str>>,
 ) -> Result<Found, DiscoverError> {
-    let source_view = look(&clients.source, Side::Source).await?;
-    let mut target_view = look(&clients.target, Side::Target).await?;
+    let (source_view, mut target_view) =
+        tokio::try_join!(look(&clients.source, Side::Source), look(&clients.target, Side::Target))?;
     let mut source = topics_of(&source_view);
     let first = plan::plan(config, &source, &topics_of(&target_view))?;
     describe_created(clients, config, &first, &mut source).await?;
     let mut changes = plan::plan(config, &source, &topics_of(&target_view))?;
     if !changes.create.is_empty() || !changes.grow.is_empty() {
         let expected = apply(flow, &clients.target, &changes, created).await;
-        for _ in 0..LOOKS {
+        for looks in 0..LOOKS {
             target_view = look(&clients.target, Side::Target).await?;
             changes = plan::plan(config, &source, &topics_of(&target_view))?;
             let mut missing = changes.create.iter().map(|topic| &topic.name);
@@ -125,7 +121,7 @@ pub(super) async fn discover(
             {
                 break;
             }
-            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::time::sleep(look_pause(looks)).await;
         }
     }
     let is_new = |pair: &&Pair| {

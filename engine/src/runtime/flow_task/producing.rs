@@ -75,18 +75,20 @@ impl Flow {
         let timeout_ms = producers::timeout_ms(config);
         let shut_out = async || producers::take_over(&clients.target, &others, timeout_ms).await;
         until_works(name, &config.target.alias, shut_out).await?;
-        self.open_positions().await
+        self.store = Some(self.setup.open_positions().await?);
+        Ok(())
     }
 
     /// The flow's shards share a producer, their partitions are apart.
-    pub(super) async fn start_producers(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn use_producers(
+        &mut self,
+        producer: Option<FlowProducer>,
+    ) -> Result<(), EngineError> {
         self.shut_out_others(1).await?;
-        let FlowSetup { name, config, clients, .. } = &self.setup;
-        let id = producers::transactional_id(config, 0);
-        let start = async || FlowProducer::start(clients.target.clone(), name, id.clone()).await;
-        let producer = until_works(name, &config.target.alias, start).await?;
-        self.use_producer(producer.producer());
-        self.producer = Some(producer);
+        if let Some(producer) = producer {
+            self.use_producer(producer.producer());
+            self.producer = Some(producer);
+        }
         Ok(())
     }
 

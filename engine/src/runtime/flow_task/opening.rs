@@ -1,0 +1,78 @@
+//! What a flow opens before it looks for topics; none of it waits for another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol_client::client::CoordinatorKind;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::super::internal_topics::ensure_internal_topic;
+use super::super::producers::{self, FlowProducer};
+use super::super::syncs_task::Syncs;
+use super::{FlowSetup, until_works};
+use crate::config::PositionsConfig;
+use crate::error::EngineError;
+use crate::positions::ledger::Ledger;
+use crate::positions::store::PositionStore;
+
+/// How long the coordinator of transactions is looked for while something else is waited for.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+impl FlowSetup {
+    /// Finds or creates the topic of positions, and reads it.
+    pub(super) async fn open_positions(&self) -> Result<PositionStore, EngineError> {
+        let Self { name, config, clients, .. } = self;
+        let (client, alias) = (&clients.target, &config.target.alias);
+        let topic: Arc<str> = config.positions.topic.as_str().into();
+        let PositionsConfig { partitions, replication_factor, topic_configs, .. } =
+            &config.positions;
+        let ensure = async || {
+            ensure_internal_topic(client, &topic, *partitions, *replication_factor, topic_configs)
+                .await
+        };
+        let partitions = until_works(name, alias, ensure).await.map_err(|error| {
+            error.about(&format!(
+                "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {replication_factor})"
+            ))
+        })?;
+        let store = until_works(name, alias, async || {
+            let ledger = Ledger::new(&config.connector, &config.source.alias);
+            PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await
+        })
+        .await?;
+        if store.skipped() > 0 {
+            warn!(flow = %name, %topic, "{} records are no positions and were skipped", store.skipped());
+        }
+        Ok(store)
+    }
+
+    pub(super) async fn open_syncs(&self) -> Result<Syncs, EngineError> {
+        Ok(match self.syncs() {
+            Some(setup) => Syncs::open(setup).await,
+            None => Syncs::default(),
+        })
+    }
+
+    /// Has the target find the coordinator of the flow's transactional ids. Whoever needs it finds out what is wrong.
+    pub(super) async fn warm_up(&self) -> Result<(), EngineError> {
+        let ids = [producers::transactional_id(&self.config, 0)];
+        let asked = self.clients.target.find_coordinators(CoordinatorKind::Transaction, &ids);
+        drop(timeout(WARM_UP, asked).await);
+        Ok(())
+    }
+
+    /// The flow's producer; none if its shards have their own.
+    pub(super) async fn start_producer(
+        &self,
+        has_transactions: bool,
+    ) -> Result<Option<FlowProducer>, EngineError> {
+        if has_transactions {
+            return Ok(None);
+        }
+        let Self { name, config, clients, .. } = self;
+        let id = producers::transactional_id(config, 0);
+        let start = async || FlowProducer::start(clients.target.clone(), name, id.clone()).await;
+        until_works(name, &config.target.alias, start).await.map(Some)
+    }
+}
