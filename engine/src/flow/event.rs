@@ -27,6 +27,8 @@ pub struct LaneId {
     pub side: Side,
     /// The broker.
     pub node: NodeId,
+    /// Which of the lanes towards it.
+    pub number: u16,
     /// Counts connections; events of an earlier one are ignored.
     pub incarnation: u64,
 }

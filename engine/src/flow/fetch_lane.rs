@@ -9,10 +9,12 @@ use protocol_client::wire::error_code::RetryClass;
 use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 
 use super::event::PartitionKey;
+use super::fleet::Answered;
 use super::frames::Frames;
 use super::link::Link;
 use super::pace::Pace;
 use super::settings::ShardSettings;
+use super::split::Asked;
 use crate::model::Moment;
 
 /// How long a broker may hold an empty fetch while the queues of some partitions are full, in milliseconds: they come back
@@ -27,6 +29,13 @@ const LEAST_BYTES: usize = 1 << 10;
 /// than the target takes batches.
 const LEAST_PART_BYTES: usize = 256 << 10;
 
+/// Whether a request may wait for room in the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    WhenThereIsRoom,
+    Now,
+}
+
 /// Fetch lane towards one broker.
 #[derive(Debug)]
 pub(super) struct FetchLane {
@@ -35,6 +44,8 @@ pub(super) struct FetchLane {
     session: FetchSession,
     /// Partitions that will want records again as soon as some of theirs have left.
     held_back: BTreeSet<PartitionKey>,
+    /// A span of a partition that several lanes read, asked for with the next request or the one under way.
+    span: Option<(PartitionKey, Asked)>,
     reserved: Option<usize>,
 }
 
@@ -45,6 +56,7 @@ impl FetchLane {
             pace: Pace::new(),
             session: FetchSession::default(),
             held_back: BTreeSet::new(),
+            span: None,
             reserved: None,
         }
     }
@@ -88,6 +100,7 @@ impl FetchLane {
     /// A partition wants records.
     pub(super) fn want(&mut self, key: PartitionKey, topic: &SessionTopic, index: i32, want: Want) {
         self.held_back.remove(&key);
+        self.span.take_if(|(other, _)| *other == key);
         // In steps, so that partitions that come and go do not change what is asked for the others.
         let sharing = self.session.len().max(1).next_power_of_two();
         let part = (self.pace.wish_bytes() / sharing).max(LEAST_PART_BYTES);
@@ -98,6 +111,7 @@ impl FetchLane {
     /// A partition wants none at present; `soon` if it may want some again at any moment.
     pub(super) fn leave(&mut self, key: PartitionKey, soon: bool) {
         self.session.remove(key);
+        self.span.take_if(|(other, _)| *other == key);
         if soon {
             self.held_back.insert(key);
         } else {
@@ -105,9 +119,49 @@ impl FetchLane {
         }
     }
 
+    /// The span that it is to fetch, or fetches.
+    pub(super) fn span(&self) -> Option<(PartitionKey, Asked)> {
+        self.span
+    }
+
+    /// Whether it can take a span.
+    pub(super) fn takes_span(&self) -> bool {
+        self.link.is_up() && self.reserved.is_none() && self.span.is_none()
+    }
+
+    /// Fetches a span of a partition, which wants nothing else of this lane.
+    pub(super) fn give_span(
+        &mut self,
+        (key, asked): (PartitionKey, Asked),
+        topic: &SessionTopic,
+        index: i32,
+        leader_epoch: i32,
+    ) {
+        self.span = Some((key, asked));
+        let max_bytes = i32::try_from(asked.max_bytes).unwrap_or(i32::MAX);
+        // Which epoch comes before the span is not known; a log that was cut shows where it is read in order.
+        let want = Want { offset: asked.start, leader_epoch, last_fetched_epoch: -1, max_bytes };
+        self.session.set(key, topic, index, want);
+    }
+
+    /// The span is no longer fetched.
+    pub(super) fn end_span(&mut self) -> Option<(PartitionKey, Asked)> {
+        let span = self.span.take();
+        span.iter().for_each(|(key, _)| self.session.remove(*key));
+        span
+    }
+
     /// Whether the connection is free and somebody wants records.
     pub(super) fn wants_request(&self) -> bool {
         self.link.is_up() && self.reserved.is_none() && !self.session.is_empty()
+    }
+
+    /// How much the next request asks for, as one of so many lanes, in bytes.
+    pub(super) fn wish_bytes(&self, lanes: usize, settings: &ShardSettings) -> usize {
+        // Half of the budget is for answers under way, shared by the lanes; the other half for what waits.
+        let share = (settings.budget_bytes / 2 / lanes.max(1)).max(LEAST_BYTES);
+        let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
+        wish.min(self.pace.wish_bytes())
     }
 
     /// The next request, if the budget has room; call only when the lane wants one.
@@ -115,15 +169,14 @@ impl FetchLane {
         &mut self,
         now: Moment,
         lanes: usize,
+        urgency: Urgency,
         settings: &ShardSettings,
         frames: &mut Frames,
     ) -> Option<RawFetch> {
-        // Half of the budget is for answers under way, shared by the lanes; the other half for what waits.
-        let share = (settings.budget_bytes / 2 / lanes.max(1)).max(LEAST_BYTES);
-        let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
-        let wish = wish.min(self.pace.wish_bytes());
+        let wish = self.wish_bytes(lanes, settings);
         // However small the budget, somebody may always ask.
-        if frames.free_bytes() < wish && frames.used_bytes() > 0 {
+        let has_room = frames.free_bytes() >= wish || frames.used_bytes() == 0;
+        if !has_room && urgency == Urgency::WhenThereIsRoom {
             return None;
         }
         let all_in = self.held_back.is_empty();
@@ -145,17 +198,24 @@ impl FetchLane {
         Some(request)
     }
 
+    /// An answer came with so many bytes; what that says about the line.
+    pub(super) fn measure(&mut self, now: Moment, bytes: usize) -> Answered {
+        let limit = self.promised_bytes();
+        let took = self.pace.answered(now, bytes, limit);
+        let asked = self.span.map_or(limit, |(_, asked)| asked.max_bytes.min(limit));
+        let is_full = bytes > 0 && bytes >= asked / 2;
+        Answered { bytes, is_full, took, round_trip: self.pace.round_trip() }
+    }
+
     /// The parts of an answer, each with its partition. A session that the broker forgot starts anew with the next request.
     ///
     /// # Errors
     /// The broker does not do what it should; asking again at once would not change that.
     pub(super) fn accept(
         &mut self,
-        now: Moment,
         answer: RawFetchAnswer,
         frames: &mut Frames,
     ) -> Result<Vec<Fetched>, SessionError> {
-        self.pace.answered(now, answer.frame_bytes, self.promised_bytes());
         self.settle(frames);
         match self.session.accept(answer) {
             Err(SessionError::Refused(code)) if code.class() == RetryClass::Session => {
@@ -196,6 +256,8 @@ mod tests {
 
     use super::*;
 
+    const SOME_TIME: Urgency = Urgency::WhenThereIsRoom;
+
     fn lane() -> FetchLane {
         let start = Moment::default();
         let mut lane = FetchLane::new(start);
@@ -217,14 +279,18 @@ mod tests {
         let mut lane = lane();
         assert!(!lane.wants_request(), "nobody wants records");
         want(&mut lane, 1);
-        let request = lane.next_request(Moment::default(), 2, &settings, &mut frames).unwrap();
+        let request =
+            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames).unwrap();
         assert_eq!(request.max_bytes as usize, settings.budget_bytes / 4);
         assert_eq!(lane.promised_bytes(), frames.used_bytes());
         assert!(!lane.wants_request(), "one request at a time");
         lane.lose(&mut frames);
         assert_eq!(frames.used_bytes(), 0);
         frames.reserve(settings.budget_bytes);
-        assert_eq!(lane.next_request(Moment::default(), 2, &settings, &mut frames), None);
+        assert_eq!(
+            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames),
+            None
+        );
     }
 
     #[test]
@@ -236,7 +302,9 @@ mod tests {
         want(&mut lane, 2);
         let mut wait_ms = |lane: &mut FetchLane| {
             lane.lose(&mut frames);
-            lane.next_request(Moment::default(), 1, &settings, &mut frames).unwrap().max_wait_ms
+            lane.next_request(Moment::default(), 1, SOME_TIME, &settings, &mut frames)
+                .unwrap()
+                .max_wait_ms
         };
         assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
         lane.leave(2, true);

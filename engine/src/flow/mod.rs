@@ -13,6 +13,7 @@
 
 pub mod event;
 mod fetch_lane;
+mod fleet;
 mod frames;
 mod link;
 mod outgoing;
@@ -24,4 +25,5 @@ mod recovery;
 mod round;
 pub mod settings;
 pub mod shard;
+mod split;
 mod target_side;

@@ -49,12 +49,17 @@ impl Pace {
         self.since = now;
     }
 
-    /// It was answered with so many bytes of the `limit_bytes` that it asked for.
-    pub(super) fn answered(&mut self, now: Moment, bytes: usize, limit_bytes: usize) {
+    /// The shortest time there and back, as far as it is known.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or_default()
+    }
+
+    /// It was answered with so many bytes of the `limit_bytes` that it asked for; answers how long that took.
+    pub(super) fn answered(&mut self, now: Moment, bytes: usize, limit_bytes: usize) -> Duration {
         let took = now - self.since;
         let is_full = bytes >= limit_bytes / 4 * 3;
         if !is_full || bytes == 0 {
-            return;
+            return took;
         }
         let round_trip = self.round_trip.map_or(took, |shortest| shortest.min(took));
         self.round_trip = Some(round_trip);
@@ -64,6 +69,7 @@ impl Pace {
         } else if took > round_trip * MANY_ROUND_TRIPS {
             self.wish_bytes = (self.wish_bytes / 2).max(NEAR_BYTES);
         }
+        took
     }
 }
 

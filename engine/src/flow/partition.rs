@@ -8,12 +8,14 @@
 mod begin;
 mod epochs;
 mod in_round;
+mod spans;
 mod trouble;
 
+use bytes::Bytes;
 use protocol_client::batch::TxnFilter;
 use protocol_client::conn::fetch_session::Want;
 use protocol_client::wire::error_code::ErrorCode;
-use protocol_client::wire::fetch::FetchedPartition;
+use protocol_client::wire::fetch::{AbortedTransaction, FetchedPartition};
 
 use self::epochs::Epochs;
 use super::event::{Divergence, Failure, Happening, NodeId, PartitionSpec, Start};
@@ -22,6 +24,7 @@ use super::outgoing::Outgoing;
 use super::queue::Queue;
 use super::recovery::Recovery;
 use super::settings::ShardSettings;
+use super::split::{Split, Ticket};
 use super::target_side::{Delivered, Outcome, Phase, Spent, Step, TargetSide};
 use crate::index::OffsetIndex;
 use crate::model::{Moment, Side};
@@ -99,9 +102,14 @@ pub(super) struct PartitionFlow {
     /// The queue has reached its limit and is to be half empty before more is fetched: else a partition whose target is
     /// the slower side would leave and join the fetch session with every batch.
     is_full: bool,
+    /// Several lanes read ahead.
+    split: Option<Split>,
+    last_ticket: Ticket,
     fetch_offset: i64,
     epochs: Epochs,
     high_watermark: i64,
+    /// The end of what can be read, as last seen.
+    readable_end: i64,
     failures: [u32; 2],
     trouble_since: Option<Moment>,
     told_trouble: bool,
@@ -156,9 +164,12 @@ impl PartitionFlow {
             target_retry_at: None,
             queue: Queue::default(),
             is_full: false,
+            split: None,
+            last_ticket: 0,
             fetch_offset,
             epochs,
             high_watermark: -1,
+            readable_end: -1,
             failures: [0; 2],
             trouble_since: None,
             told_trouble: false,
@@ -246,7 +257,7 @@ impl PartitionFlow {
             true => self.queue.bytes() > limit_bytes / 2,
             false => self.queue.bytes() >= limit_bytes,
         };
-        let wants = self.takes_records() && !self.is_full;
+        let wants = self.takes_records() && !self.is_full && self.split.is_none();
         wants.then(|| Want {
             offset: self.fetch_offset,
             leader_epoch: self.source_leader.map_or(-1, |leader| leader.epoch),
@@ -337,26 +348,32 @@ impl PartitionFlow {
         }
         self.high_watermark = answer.high_watermark;
         self.worked(Side::Source, cx);
+        self.see_end(answer, cx);
         if let Some(diverging) = answer.diverging.filter(|at| at.end_offset < self.fetch_offset) {
             return self.on_source_truncated(diverging.end_offset, diverging.epoch, cx);
         }
         self.doubts = 0;
-        let mut filter = TxnFilter::new(answer.aborted.clone());
-        let accepted = self.queue.accept(
-            &answer.records,
-            self.fetch_offset,
-            &mut filter,
-            &self.spec.limits,
-            cx.frames,
-            frame,
-        );
+        self.accept(&answer.records, answer.aborted.clone(), frame, cx);
+    }
+
+    /// Takes records in that begin where they should.
+    fn accept(
+        &mut self,
+        records: &Bytes,
+        aborted: Vec<AbortedTransaction>,
+        frame: FrameKey,
+        cx: &mut Cx<'_>,
+    ) {
+        let mut filter = TxnFilter::new(aborted);
+        let (next, limits) = (self.fetch_offset, &self.spec.limits);
+        let accepted = self.queue.accept(records, next, &mut filter, limits, cx.frames, frame);
         match accepted {
-            Ok(next) => {
-                if next > asked {
-                    self.epochs.read(asked, self.queue.last_epoch().unwrap_or(-1));
+            Ok(behind) => {
+                if behind > next {
+                    self.epochs.read(next, self.queue.last_epoch().unwrap_or(-1));
                 }
-                self.fetch_offset = next;
-                self.epochs.forget_before(self.position().unwrap_or(next));
+                self.fetch_offset = behind;
+                self.epochs.forget_before(self.position().unwrap_or(behind));
             }
             Err((next, error)) => {
                 self.fetch_offset = next;
@@ -483,6 +500,7 @@ impl PartitionFlow {
 
     /// Lets go of all memory and goes back to the position.
     pub(super) fn clear(&mut self, frames: &mut Frames) {
+        self.end_split(frames);
         self.fetch_offset = self.position().unwrap_or(self.fetch_offset);
         self.queue.clear(frames);
         self.target.clear(frames);
@@ -518,6 +536,7 @@ impl PartitionFlow {
 
     /// Forgets what is queued: it will be fetched again.
     fn rewind(&mut self, frames: &mut Frames) {
+        self.end_split(frames);
         self.fetch_offset = self.queue.first_offset().unwrap_or(self.fetch_offset);
         self.queue.clear(frames);
     }

@@ -75,6 +75,10 @@ pub struct ShardSettings {
     pub fetch_max_bytes: i32,
     /// Upper bound of one partition's part of a fetch answer, in bytes.
     pub fetch_partition_max_bytes: i32,
+    /// How few lanes there may be to one source broker.
+    pub least_fetch_lanes: u16,
+    /// How many, if they pay.
+    pub most_fetch_lanes: u16,
     /// How long a broker may hold an empty fetch, in milliseconds.
     pub fetch_max_wait_ms: i32,
     /// How many bytes end that wait.
@@ -99,6 +103,8 @@ impl Default for ShardSettings {
             budget_bytes: 64 << 20,
             fetch_max_bytes: 8 << 20,
             fetch_partition_max_bytes: 8 << 20,
+            least_fetch_lanes: 1,
+            most_fetch_lanes: 64,
             fetch_max_wait_ms: 500,
             fetch_min_bytes: 1,
             produce_max_bytes: 1 << 20,

@@ -9,6 +9,7 @@ mod lanes;
 mod placement;
 mod pump;
 mod rounds;
+mod spans;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use protocol_client::conn::fetch_session::SessionTopic;
 use self::placement::{leave_source, leave_target};
 use super::event::{Effect, Event, NodeId, PartitionKey, PartitionSpec, Producer, Report};
 use super::fetch_lane::FetchLane;
+use super::fleet::Fleet;
 use super::frames::Frames;
 pub use super::partition::PartitionState;
-use super::partition::{Cx, Note, PartitionFlow};
+use super::partition::{Cx, Leader, Note, PartitionFlow};
 use super::produce_lane::ProduceLane;
 use super::round::Round;
 use super::settings::ShardSettings;
@@ -32,6 +34,9 @@ use crate::model::{Moment, Pair, Side, TopicIds, TopicPartition};
 
 /// Partitions of a shard that compare logs at the same time: each holds a few megabytes.
 const RECOVERIES: usize = 8;
+
+/// A lane towards a source broker: the broker, and which of its lanes.
+type FetchKey = (NodeId, u16);
 
 /// Progress of one partition, for status and for the positions that are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +100,11 @@ pub struct Shard {
     /// The keys by topic and partition, as the source calls them.
     keys: BTreeMap<(Arc<str>, i32), PartitionKey>,
     next_key: PartitionKey,
-    fetch_lanes: BTreeMap<NodeId, FetchLane>,
+    fetch_lanes: BTreeMap<FetchKey, FetchLane>,
+    /// How many lanes the source's brokers are to have.
+    fleets: BTreeMap<NodeId, Fleet>,
+    /// Partitions that several lanes read.
+    splits: BTreeSet<PartitionKey>,
     produce_lanes: BTreeMap<NodeId, ProduceLane>,
     frames: Frames,
     views: [Option<Arc<ClusterView>>; 2],
@@ -114,7 +123,7 @@ pub struct Shard {
     /// The number of the last connection.
     last_incarnation: u64,
     /// The lane whose turn it is to ask for records.
-    next_fetch: NodeId,
+    next_fetch: FetchKey,
     draining: bool,
     drained: bool,
 }
@@ -124,6 +133,8 @@ struct Slot {
     flow: PartitionFlow,
     /// Waits in the ready list of its target leader's lane.
     ready: bool,
+    /// How many answers in a row were full, and full of it alone.
+    alone: u32,
     /// Wall-clock latency of the last delivered batch.
     latency_ms: Option<i64>,
 }
@@ -149,6 +160,8 @@ impl Shard {
             keys: BTreeMap::new(),
             next_key: 0,
             fetch_lanes: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            splits: BTreeSet::new(),
             produce_lanes: BTreeMap::new(),
             views: [None, None],
             refresh: [Refresh::default(), Refresh::default()],
@@ -159,7 +172,7 @@ impl Shard {
             renewing: false,
             next_request: 0,
             last_incarnation: 0,
-            next_fetch: NodeId::MIN,
+            next_fetch: (NodeId::MIN, 0),
             draining: false,
             drained: false,
         }
@@ -218,10 +231,10 @@ impl Shard {
 
     /// Progress of all partitions.
     pub fn progress(&self) -> impl Iterator<Item = Progress> {
-        self.partitions.values().map(|slot| Progress {
+        self.partitions.iter().map(|(key, slot)| Progress {
             source: slot.flow.spec.source.clone(),
             target: slot.flow.spec.target.clone(),
-            state: self.state(slot),
+            state: self.state(*key, slot),
             position: slot.flow.position(),
             high_watermark: slot.flow.high_watermark(),
             position_epoch: slot.flow.position_epoch(),
@@ -233,8 +246,9 @@ impl Shard {
     }
 
     /// A partition's state, and whether its connections are up.
-    fn state(&self, slot: &Slot) -> PartitionState {
-        let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&at.node));
+    fn state(&self, key: PartitionKey, slot: &Slot) -> PartitionState {
+        let home = |leader: Leader| self.home(key, leader.node);
+        let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&home(at)));
         let target = slot.flow.target_leader.and_then(|at| self.produce_lanes.get(&at.node));
         let connected = source.is_some_and(|lane| lane.link().is_up())
             && target.is_some_and(|lane| lane.link.is_up());
@@ -295,7 +309,7 @@ impl Shard {
         self.next_key += 1;
         let source = &flow.spec.source;
         self.keys.insert((source.topic.clone(), source.index), key);
-        self.partitions.insert(key, Slot { flow, ready: false, latency_ms: None });
+        self.partitions.insert(key, Slot { flow, ready: false, alone: 0, latency_ms: None });
         self.act_on(key, notes, effects);
         for side in [Side::Source, Side::Target] {
             self.place(now, key, side, effects);
@@ -321,6 +335,7 @@ impl Shard {
         let source = &slot.flow.spec.source;
         self.keys.remove(&(source.topic.clone(), source.index));
         slot.flow.clear(&mut self.frames);
+        self.splits.remove(&key);
         leave_source(&mut self.fetch_lanes, key, &slot);
         leave_target(&mut self.produce_lanes, key, &mut slot);
     }
@@ -396,12 +411,22 @@ impl Shard {
 
     /// Brings a partition's place in its session and in its lane's ready list up to date.
     fn update(&mut self, key: PartitionKey) {
+        let Some(slot) = self.partitions.get(&key) else { return };
+        let home = slot.flow.source_leader.map(|leader| self.home(key, leader.node));
         let Some(slot) = self.partitions.get_mut(&key) else { return };
         let want = if self.draining { None } else { slot.flow.want(&self.settings) };
-        if let Some(lane) =
-            slot.flow.source_leader.and_then(|leader| self.fetch_lanes.get_mut(&leader.node))
-        {
+        let is_split = slot.flow.is_split();
+        match is_split {
+            true => self.splits.insert(key),
+            false => self.splits.remove(&key),
+        };
+        if let Some(lane) = home.and_then(|home| self.fetch_lanes.get_mut(&home)) {
             match want {
+                _ if is_split => {
+                    if lane.span().is_none_or(|(other, _)| other != key) {
+                        lane.leave(key, false);
+                    }
+                }
                 Some(want) => {
                     let source = &slot.flow.spec.source;
                     let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };

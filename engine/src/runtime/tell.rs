@@ -195,7 +195,7 @@ pub(super) fn end(flow: &str, progress: &[Progress], all_arrived: bool) {
 mod tests {
     use super::*;
 
-    const LANE: LaneId = LaneId { side: Side::Target, node: 7, incarnation: 1 };
+    const LANE: LaneId = LaneId { side: Side::Target, node: 7, number: 0, incarnation: 1 };
 
     #[test]
     fn a_trouble_is_news_once() {

@@ -140,6 +140,8 @@ impl World {
             fetch_max_bytes: 1 << rng.u32(8..24),
             fetch_partition_max_bytes: 1 << rng.u32(8..21),
             produce_max_bytes: 1 << rng.u32(8..23),
+            least_fetch_lanes: rng.u16(1..5),
+            most_fetch_lanes: 6,
             batches: if rng.bool() { BatchMode::Auto } else { BatchMode::Sealed },
             isolation,
             on_gap: plan.on_gap,

@@ -75,6 +75,7 @@ impl PartitionFlow {
 
     /// The round never was: everything goes again.
     pub(in crate::flow) fn abort(&mut self, frames: &mut Frames) {
+        self.end_split(frames);
         self.queue.clear(frames);
         self.target.abort(frames);
         if let Some(anchor) = self.anchor.take() {

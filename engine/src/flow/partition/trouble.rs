@@ -34,6 +34,7 @@ impl PartitionFlow {
     }
 
     pub(super) fn ask_source(&mut self, cx: &mut Cx<'_>) {
+        self.end_split(cx.frames);
         self.source = SourceState::Asking;
         cx.notes.push(Note::AskSourceRange);
     }
@@ -83,6 +84,7 @@ impl PartitionFlow {
         if cx.settings.on_gap == GapPolicy::Fail {
             return self.fail(Failure::SourceTruncated { from, to }, cx);
         }
+        self.end_split(cx.frames);
         self.queue.clear(cx.frames);
         self.fetch_offset = end;
         self.epochs.begin(end, epoch);
@@ -125,6 +127,7 @@ impl PartitionFlow {
     pub(super) fn trouble(&mut self, side: Side, error: ErrorCode, cx: &mut Cx<'_>) {
         match side {
             Side::Source => {
+                self.end_split(cx.frames);
                 let until = self.back_off(side, error, cx);
                 self.source = SourceState::Backoff(until);
             }

@@ -16,13 +16,15 @@ use crate::model::{Moment, Side};
 
 impl Shard {
     pub(super) fn on_lane_up(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
-        let (node, number) = (&lane.node, lane.incarnation);
+        let attempt = lane.incarnation;
         let is_up = match lane.side {
             Side::Source => {
-                self.fetch_lanes.get_mut(node).is_some_and(|fetch| fetch.up(now, number))
+                let fetch = self.fetch_lanes.get_mut(&(lane.node, lane.number));
+                fetch.is_some_and(|fetch| fetch.up(now, attempt))
             }
             Side::Target => {
-                self.produce_lanes.get_mut(node).is_some_and(|produce| produce.link.up(number))
+                let produce = self.produce_lanes.get_mut(&lane.node);
+                produce.is_some_and(|produce| produce.link.up(attempt))
             }
         };
         if !is_up {
@@ -62,10 +64,12 @@ impl Shard {
     pub(super) fn on_lane_down(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
         match lane.side {
             Side::Source => {
-                let Some(fetch) = self.fetch_lanes.get_mut(&lane.node) else { return };
+                let at = (lane.node, lane.number);
+                let Some(fetch) = self.fetch_lanes.get_mut(&at) else { return };
                 if !fetch.down(now, lane.incarnation, &mut self.rng, &mut self.frames) {
                     return;
                 }
+                self.lose_span(now, at, effects);
             }
             Side::Target => {
                 let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
@@ -90,28 +94,45 @@ impl Shard {
         answer: RawFetchAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.fetch_lanes.get_mut(&id.node) else { return };
+        let at = (id.node, id.number);
+        let Some(lane) = self.fetch_lanes.get_mut(&at) else { return };
         if !lane.link().is_up_as(id.incarnation) {
             return;
         }
         let frame_bytes = answer.frame_bytes;
-        let fetched = match lane.accept(now, answer, &mut self.frames) {
+        let measured = lane.measure(now, frame_bytes);
+        let fetched = match lane.accept(answer, &mut self.frames) {
             Ok(fetched) => fetched,
             Err(error) => {
                 effects.push(Effect::Close(id, Some(error)));
                 return self.on_lane_down(now, id, effects);
             }
         };
+        let mut span = lane.end_span();
         let frame = self.frames.enter(frame_bytes);
         for part in fetched {
             if part.partition.error != ErrorCode::NONE {
                 self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);
             }
+            if let Some((key, asked)) = span
+                && (key, asked.start) == (part.key, part.offset)
+            {
+                span = None;
+                self.with(now, key, effects, |flow, cx| {
+                    flow.on_span(asked.ticket, &part.partition, frame, cx);
+                });
+                continue;
+            }
             self.with(now, part.key, effects, |flow, cx| {
                 flow.on_fetched(part.offset, &part.partition, frame, cx);
             });
+            self.consider_split(part.key, &part.partition.records, measured);
         }
         self.frames.release(Charge::Frame(frame));
+        if let Some((key, _)) = span {
+            self.end_split(key);
+        }
+        self.count(now, id.node, measured, effects);
     }
 
     pub(super) fn on_produced(

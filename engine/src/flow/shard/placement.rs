@@ -8,10 +8,11 @@ use protocol_client::cluster::{self, ClusterView};
 
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::fetch_lane::FetchLane;
+use super::super::fleet::Fleet;
 use super::super::partition::{Leader, PartitionFlow};
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
-use super::{Shard, Slot};
+use super::{FetchKey, Shard, Slot};
 use crate::model::{Moment, Side};
 
 /// Least time between two refreshes of one cluster's metadata.
@@ -91,13 +92,22 @@ impl Shard {
 
     fn place_source(&mut self, now: Moment, key: PartitionKey, leader: Option<Leader>) {
         let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let before = slot.flow.source_leader.map(|leader| leader.node);
-        if before != leader.map(|leader| leader.node) {
+        let before = slot.flow.source_leader;
+        if before != leader {
+            // Spans of one leader's log are not put together with those of another's.
+            slot.flow.end_split(&mut self.frames);
+        }
+        if before.map(|leader| leader.node) != leader.map(|leader| leader.node) {
             leave_source(&mut self.fetch_lanes, key, slot);
         }
         slot.flow.source_leader = leader;
         if let Some(leader) = leader {
-            self.fetch_lanes.entry(leader.node).or_insert_with(|| FetchLane::new(now));
+            let least = self.settings.least_fetch_lanes;
+            let fleet = self.fleets.entry(leader.node).or_insert_with(|| Fleet::new(now, least));
+            for number in 0..fleet.lanes() {
+                let lane = (leader.node, number);
+                self.fetch_lanes.entry(lane).or_insert_with(|| FetchLane::new(now));
+            }
         }
     }
 
@@ -140,17 +150,18 @@ impl Shard {
             })
             .map(|leader| leader.node)
             .collect();
-        let mut close = |node: NodeId, incarnation: u64| {
-            effects.push(Effect::Close(LaneId { side, node, incarnation }, None));
+        let mut close = |node: NodeId, number: u16, incarnation: u64| {
+            effects.push(Effect::Close(LaneId { side, node, number, incarnation }, None));
         };
         match side {
             Side::Source => {
                 let frames = &mut self.frames;
-                self.fetch_lanes.retain(|node, lane| {
+                self.fleets.retain(|node, _| led.contains(node));
+                self.fetch_lanes.retain(|(node, number), lane| {
                     let keep = led.contains(node);
                     if !keep {
                         lane.settle(frames);
-                        close(*node, lane.link().incarnation());
+                        close(*node, *number, lane.link().incarnation());
                     }
                     keep
                 });
@@ -162,7 +173,7 @@ impl Shard {
                     if !keep {
                         let lost = lane.lose().into_iter();
                         lost.for_each(|_| round.iter_mut().for_each(Round::answered));
-                        close(*node, lane.link.incarnation());
+                        close(*node, 0, lane.link.incarnation());
                     }
                     keep
                 });
@@ -171,16 +182,15 @@ impl Shard {
     }
 }
 
-/// Takes a partition off the lane that fetches it.
+/// Takes a partition off the lanes that fetch it.
 pub(super) fn leave_source(
-    lanes: &mut BTreeMap<NodeId, FetchLane>,
+    lanes: &mut BTreeMap<FetchKey, FetchLane>,
     key: PartitionKey,
     slot: &Slot,
 ) {
-    let lane = slot.flow.source_leader.and_then(|leader| lanes.get_mut(&leader.node));
-    if let Some(lane) = lane {
-        lane.leave(key, false);
-    }
+    let Some(node) = slot.flow.source_leader.map(|leader| leader.node) else { return };
+    let lanes = lanes.range_mut((node, 0)..=(node, u16::MAX));
+    lanes.for_each(|(_, lane)| lane.leave(key, false));
 }
 
 /// Takes a partition off the lane that it waits on.

@@ -3,11 +3,11 @@
 use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce};
 
 use super::super::event::{Effect, LaneId, NodeId};
-use super::super::fetch_lane::FetchLane;
+use super::super::fetch_lane::{FetchLane, Urgency};
 use super::super::partition::Cx;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
-use super::Shard;
+use super::{FetchKey, Shard};
 use crate::model::{Moment, Side};
 
 impl Shard {
@@ -36,29 +36,40 @@ impl Shard {
 
     fn pump_fetch(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let side = Side::Source;
-        for (node, lane) in &mut self.fetch_lanes {
+        for (&(node, number), lane) in &mut self.fetch_lanes {
             if let Some(incarnation) = lane.try_connect(now, &mut self.last_incarnation) {
-                effects.push(Effect::Connect(LaneId { side, node: *node, incarnation }));
+                effects.push(Effect::Connect(LaneId { side, node, number, incarnation }));
             }
         }
         if self.draining {
             return;
         }
+        self.give_spans();
         let lanes = self.fetch_lanes.len();
-        let wants = |(_, lane): &(&NodeId, &FetchLane)| lane.wants_request();
+        let wants = |(_, lane): &(&FetchKey, &FetchLane)| lane.wants_request();
         let ahead = self.fetch_lanes.range(self.next_fetch..).filter(wants);
         let behind = self.fetch_lanes.range(..self.next_fetch).filter(wants);
-        let turns: Vec<NodeId> = ahead.chain(behind).map(|(node, _)| *node).collect();
-        for node in turns {
-            let Some(lane) = self.fetch_lanes.get_mut(&node) else { continue };
-            let Some(request) = lane.next_request(now, lanes, &self.settings, &mut self.frames)
-            else {
+        let turns: Vec<FetchKey> = ahead.chain(behind).map(|(at, _)| *at).collect();
+        let mut is_full = false;
+        for at in turns {
+            let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
+            // What waits for it to be handed over holds the budget: only this can free it.
+            let is_next = lane.span().is_some_and(|(key, asked)| {
+                self.partitions.get(&key).is_some_and(|slot| slot.flow.is_next(asked))
+            });
+            if is_full && !is_next {
+                continue;
+            }
+            let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
+            let (settings, frames) = (&self.settings, &mut self.frames);
+            let Some(request) = lane.next_request(now, lanes, urgency, settings, frames) else {
                 // Who finds no room in the budget is the first when there is some.
-                self.next_fetch = node;
-                break;
+                self.next_fetch = at;
+                is_full = true;
+                continue;
             };
-            let incarnation = lane.link().incarnation();
-            effects.push(Effect::Fetch(LaneId { side, node, incarnation }, request));
+            let ((node, number), incarnation) = (at, lane.link().incarnation());
+            effects.push(Effect::Fetch(LaneId { side, node, number, incarnation }, request));
         }
     }
 
@@ -67,7 +78,12 @@ impl Shard {
         for node in nodes {
             let Some(lane) = self.produce_lanes.get_mut(&node) else { continue };
             if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
-                effects.push(Effect::Connect(LaneId { side: Side::Target, node, incarnation }));
+                effects.push(Effect::Connect(LaneId {
+                    side: Side::Target,
+                    node,
+                    number: 0,
+                    incarnation,
+                }));
             }
             let Some(producer) = self.producer.map(|producer| (producer.id, producer.epoch)) else {
                 continue;
@@ -141,7 +157,8 @@ impl Shard {
         self.next_request += 1;
         let Some(lane) = self.produce_lanes.get_mut(&node) else { return false };
         lane.sent(now, request, carried);
-        let id = LaneId { side: Side::Target, node, incarnation: lane.link.incarnation() };
+        let incarnation = lane.link.incarnation();
+        let id = LaneId { side: Side::Target, node, number: 0, incarnation };
         let produce = RawProduce {
             acks: Acks::All,
             timeout_ms: self.settings.produce_timeout_ms,

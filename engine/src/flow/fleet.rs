@@ -1,0 +1,222 @@
+//! How many lanes lead to one source broker: more as long as more are worth it.
+//!
+//! A connection over distance carries what fits into its window for each round trip, and brokers keep that window small
+//! (`socket.send.buffer.bytes`, 100 KiB by default), so a long line is filled by many connections. What the line takes is
+//! measured, not configured: while all lanes are busy their number is doubled, and where that brings little it is halved
+//! again.
+
+use std::time::Duration;
+
+use crate::model::Moment;
+
+/// Nearer than this one lane is enough: 100 KiB for each round trip are 50 MB/s then.
+const NEAR: Duration = Duration::from_millis(2);
+
+/// How long the rate is measured at least.
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// And how many answers a lane gives in that time at least.
+const WINDOW_ANSWERS: u32 = 4;
+
+/// How much more twice as many lanes have to carry, in percent.
+const WORTH_PERCENT: u64 = 20;
+
+/// How long nothing is tried after an attempt that was not worth it, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+/// After how long without much to do the lanes become fewer.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The lanes of one broker.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    lanes: u16,
+    least: u16,
+    window: Window,
+    phase: Phase,
+    pause: Duration,
+    not_before: Moment,
+    busy_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Steady,
+    /// More lanes were opened; connections begin slowly, so the first window does not count.
+    Opening(Before),
+    /// Whether they carry more than before is being found out.
+    Trying(Before),
+}
+
+/// How it was with fewer lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Before {
+    lanes: u16,
+    bytes_per_second: u64,
+}
+
+/// What was carried since a point in time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    since: Moment,
+    bytes: u64,
+    answers: u32,
+    full: u32,
+    longest: Duration,
+}
+
+/// One answer of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    pub(super) bytes: usize,
+    /// It held about as much as was asked for.
+    pub(super) is_full: bool,
+    /// How long it took.
+    pub(super) took: Duration,
+    /// The shortest that anything takes there and back.
+    pub(super) round_trip: Duration,
+}
+
+impl Fleet {
+    pub(super) fn new(now: Moment, least: u16) -> Self {
+        Self {
+            lanes: least.max(1),
+            least: least.max(1),
+            window: Window { since: now, ..Window::default() },
+            phase: Phase::Steady,
+            pause: PAUSE.0,
+            not_before: now,
+            busy_at: now,
+        }
+    }
+
+    /// How many lanes there are to be.
+    pub(super) fn lanes(&self) -> u16 {
+        self.lanes
+    }
+
+    /// An answer came; answers whether the number of lanes, `most` of which there may be, has changed.
+    pub(super) fn answered(&mut self, now: Moment, answer: Answered, most: u16) -> bool {
+        let window = &mut self.window;
+        window.bytes += answer.bytes as u64;
+        window.answers += 1;
+        if answer.is_full {
+            window.full += 1;
+            window.longest = window.longest.max(answer.took);
+        }
+        let passed = now - window.since;
+        if passed < WINDOW.max(window.longest * WINDOW_ANSWERS) {
+            return false;
+        }
+        let window = std::mem::replace(window, Window { since: now, ..Window::default() });
+        let bytes_per_second = (window.bytes as f64 / passed.as_secs_f64()) as u64;
+        let is_busy = u64::from(window.full) * 4 >= u64::from(window.answers) * 3
+            && window.full >= u32::from(self.lanes);
+        if is_busy {
+            self.busy_at = now;
+        }
+        let before = self.lanes;
+        let most = most.max(1);
+        let may_grow = is_busy && answer.round_trip >= NEAR && before < most;
+        self.lanes = self.next(now, may_grow, bytes_per_second).clamp(self.least.min(most), most);
+        self.lanes != before
+    }
+
+    fn next(&mut self, now: Moment, may_grow: bool, bytes_per_second: u64) -> u16 {
+        match self.phase {
+            Phase::Opening(before) => {
+                self.phase = Phase::Trying(before);
+                self.lanes
+            }
+            Phase::Trying(before) => {
+                self.phase = Phase::Steady;
+                if bytes_per_second * 100 < before.bytes_per_second * (100 + WORTH_PERCENT) {
+                    self.not_before = now + self.pause;
+                    self.pause = (self.pause * 2).min(PAUSE.1);
+                    return before.lanes;
+                }
+                self.pause = PAUSE.0;
+                if may_grow { self.grow(bytes_per_second) } else { self.lanes }
+            }
+            Phase::Steady if may_grow && self.not_before <= now => self.grow(bytes_per_second),
+            Phase::Steady if now - self.busy_at >= IDLE => {
+                self.busy_at = now;
+                self.lanes / 2
+            }
+            Phase::Steady => self.lanes,
+        }
+    }
+
+    fn grow(&mut self, bytes_per_second: u64) -> u16 {
+        self.phase = Phase::Opening(Before { lanes: self.lanes, bytes_per_second });
+        self.lanes.saturating_mul(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: u16 = 64;
+
+    /// A line with this round trip, on which each connection carries 100 KiB for each of them, and all together no more
+    /// than `line` bytes in a second.
+    fn run(fleet: &mut Fleet, now: &mut Moment, round_trip_ms: u64, line: u64, seconds: u64) {
+        let end = *now + Duration::from_secs(seconds);
+        let round_trip = Duration::from_millis(round_trip_ms);
+        let bytes = 400 << 10;
+        while *now < end {
+            let lanes = u64::from(fleet.lanes());
+            let alone = (100 << 10) * 1000 / round_trip_ms;
+            let took = Duration::from_secs_f64(bytes as f64 / alone.min(line / lanes) as f64);
+            *now = *now + took;
+            for _ in 0..lanes {
+                let answer = Answered { bytes, is_full: true, took, round_trip };
+                fleet.answered(*now, answer, MOST);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_filled() {
+        let mut now = Moment::default();
+        let mut fleet = Fleet::new(now, 1);
+        run(&mut fleet, &mut now, 100, 125_000_000, 60);
+        assert_eq!(fleet.lanes(), 64, "each carries 1 MB/s");
+        let mut fleet = Fleet::new(now, 1);
+        run(&mut fleet, &mut now, 100, 12_500_000, 25);
+        assert!((8..=16).contains(&fleet.lanes()), "{}", fleet.lanes());
+    }
+
+    #[test]
+    fn what_brings_nothing_is_tried_ever_more_seldom() {
+        let mut now = Moment::default();
+        let mut fleet = Fleet::new(now, 1);
+        run(&mut fleet, &mut now, 50, 1_000_000, 20);
+        assert_eq!((fleet.lanes(), fleet.pause), (1, PAUSE.0 * 2));
+        run(&mut fleet, &mut now, 50, 1_000_000, 100);
+        assert_eq!((fleet.lanes(), fleet.pause), (1, PAUSE.0 * 8));
+    }
+
+    #[test]
+    fn a_near_broker_has_one_lane() {
+        let mut now = Moment::default();
+        let mut fleet = Fleet::new(now, 1);
+        run(&mut fleet, &mut now, 1, 1 << 40, 20);
+        assert_eq!(fleet.lanes(), 1);
+    }
+
+    #[test]
+    fn lanes_go_when_there_is_little_to_carry() {
+        let mut now = Moment::default();
+        let mut fleet = Fleet::new(now, 2);
+        run(&mut fleet, &mut now, 100, 125_000_000, 60);
+        for _ in 0..1000 {
+            now = now + Duration::from_millis(500);
+            let (took, round_trip) = (Duration::from_millis(500), Duration::from_millis(100));
+            let idle = Answered { bytes: 0, is_full: false, took, round_trip };
+            fleet.answered(now, idle, MOST);
+        }
+        assert_eq!(fleet.lanes(), 2, "no fewer than the least");
+    }
+}

@@ -1,0 +1,162 @@
+//! Several lanes to one source broker: how many, who is on which, and which of them help to read one partition.
+
+use bytes::Bytes;
+use protocol_client::conn::fetch_session::SessionTopic;
+
+use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
+use super::super::fetch_lane::FetchLane;
+use super::super::fleet::{Answered, Fleet};
+use super::{FetchKey, Shard};
+use crate::model::{Moment, Side};
+
+/// How many full answers in a row a partition has to fill before others help its lane.
+const ALONE: u32 = 2;
+
+/// What a lane has to have of the budget at least, in bytes: less would not be worth a connection.
+const LEAST_SHARE_BYTES: usize = 256 << 10;
+
+impl Shard {
+    /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
+    pub(super) fn home(&self, key: PartitionKey, node: NodeId) -> FetchKey {
+        let lanes = self.fleets.get(&node).map_or(1, Fleet::lanes);
+        (node, home_of(key, lanes))
+    }
+
+    /// An answer of a broker's lane: it may be time for more lanes, or fewer.
+    pub(super) fn count(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        answered: Answered,
+        effects: &mut Vec<Effect>,
+    ) {
+        let most = self.most_lanes();
+        let Some(fleet) = self.fleets.get_mut(&node) else { return };
+        let before = fleet.lanes();
+        if fleet.answered(now, answered, most) {
+            let after = fleet.lanes();
+            self.set_lanes(now, node, (before, after), effects);
+        }
+    }
+
+    /// As many as the budget has room for, with the batches that there are.
+    fn most_lanes(&self) -> u16 {
+        let splits = self.splits.iter().filter_map(|key| self.partitions.get(key));
+        let largest = splits.map(|slot| slot.flow.largest_batch_bytes()).max().unwrap_or(0);
+        let room = self.settings.budget_bytes / 2 / largest.max(LEAST_SHARE_BYTES);
+        let room = u16::try_from(room).unwrap_or(u16::MAX);
+        room.min(self.settings.most_fetch_lanes).max(self.settings.least_fetch_lanes)
+    }
+
+    fn set_lanes(
+        &mut self,
+        now: Moment,
+        node: NodeId,
+        (before, after): (u16, u16),
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_led =
+            |slot: &super::Slot| slot.flow.source_leader.is_some_and(|leader| leader.node == node);
+        let led = self.partitions.iter().filter(|(_, slot)| is_led(slot));
+        let led: Vec<PartitionKey> = led.map(|(key, _)| *key).collect();
+        for key in &led {
+            let home = home_of(*key, before);
+            if home != home_of(*key, after)
+                && let Some(lane) = self.fetch_lanes.get_mut(&(node, home))
+                && lane.span().is_none_or(|(other, _)| other != *key)
+            {
+                lane.leave(*key, false);
+            }
+        }
+        for number in before..after {
+            self.fetch_lanes.entry((node, number)).or_insert_with(|| FetchLane::new(now));
+        }
+        for number in after..before {
+            self.lose_span(now, (node, number), effects);
+            let Some(mut lane) = self.fetch_lanes.remove(&(node, number)) else { continue };
+            lane.settle(&mut self.frames);
+            let incarnation = lane.link().incarnation();
+            let id = LaneId { side: Side::Source, node, number, incarnation };
+            effects.push(Effect::Close(id, None));
+        }
+        led.into_iter().for_each(|key| self.update(key));
+    }
+
+    /// A partition that fills its lane alone is read by others too, if there are any.
+    pub(super) fn consider_split(
+        &mut self,
+        key: PartitionKey,
+        records: &Bytes,
+        answered: Answered,
+    ) {
+        let Some(slot) = self.partitions.get_mut(&key) else { return };
+        let is_alone = answered.is_full && records.len() >= answered.bytes / 4 * 3;
+        slot.alone = if is_alone { slot.alone.saturating_add(1) } else { 0 };
+        let lanes = slot.flow.source_leader.and_then(|leader| self.fleets.get(&leader.node));
+        if slot.alone >= ALONE && lanes.is_some_and(|fleet| fleet.lanes() > 1) {
+            slot.flow.begin_split(records);
+            self.update(key);
+        }
+    }
+
+    /// Lanes that are free help to read the partitions that are split.
+    pub(super) fn give_spans(&mut self) {
+        if self.splits.is_empty() {
+            return;
+        }
+        let lanes = self.fetch_lanes.len();
+        let free = self.fetch_lanes.iter().filter(|(_, lane)| lane.takes_span());
+        let free: Vec<FetchKey> = free.map(|(at, _)| *at).collect();
+        let ahead_limit_bytes = self.settings.budget_bytes / 2 / self.splits.len();
+        for at in free {
+            let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
+            let wish_bytes = lane.wish_bytes(lanes, &self.settings);
+            let splits: Vec<PartitionKey> = self.splits.iter().copied().collect();
+            // Those that come first in one lane come later in the next.
+            let turn = usize::from(at.1) % splits.len().max(1);
+            for key in splits[turn..].iter().chain(&splits[..turn]) {
+                let Some(slot) = self.partitions.get_mut(key) else { continue };
+                let Some(leader) = slot.flow.source_leader.filter(|one| one.node == at.0) else {
+                    continue;
+                };
+                if let Some(asked) = slot.flow.next_span(wish_bytes, ahead_limit_bytes) {
+                    let source = &slot.flow.spec.source;
+                    let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
+                    lane.give_span((*key, asked), &topic, source.index, leader.epoch);
+                    break;
+                }
+            }
+        }
+        self.end_idle_splits();
+    }
+
+    /// What has no span under way and wants none is read by its own lane again.
+    fn end_idle_splits(&mut self) {
+        let is_idle = |key: &&PartitionKey| {
+            self.partitions.get(key).is_none_or(|slot| slot.flow.is_split_over())
+        };
+        let idle: Vec<PartitionKey> = self.splits.iter().filter(is_idle).copied().collect();
+        idle.into_iter().for_each(|key| self.end_split(key));
+    }
+
+    /// A partition is read by its own lane only.
+    pub(super) fn end_split(&mut self, key: PartitionKey) {
+        if let Some(slot) = self.partitions.get_mut(&key) {
+            slot.alone = 0;
+            slot.flow.end_split(&mut self.frames);
+        }
+        self.update(key);
+    }
+
+    /// Nothing will come for the span of a lane.
+    pub(super) fn lose_span(&mut self, now: Moment, at: FetchKey, effects: &mut Vec<Effect>) {
+        let span = self.fetch_lanes.get_mut(&at).and_then(FetchLane::end_span);
+        if let Some((key, asked)) = span {
+            self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
+        }
+    }
+}
+
+fn home_of(key: PartitionKey, lanes: u16) -> u16 {
+    u16::try_from(key % u32::from(lanes.max(1))).unwrap_or(0)
+}
