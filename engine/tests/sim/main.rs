@@ -8,6 +8,7 @@
 mod checker;
 mod divergence;
 mod instance;
+mod lanes;
 mod rig;
 mod scenarios;
 mod translate;
