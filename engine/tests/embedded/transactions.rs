@@ -115,7 +115,10 @@ async fn the_second_instance_shuts_out_the_first() {
 async fn each_record_counts_once_through_lost_answers_and_errors() {
     let mut clusters = Clusters::start(1).await;
     clusters.create(TOPIC, PARTITIONS);
+    write(&mut clusters, 1);
     let engine = clusters.mirror(ENABLED);
+    // Faults that all meet the start add up to a minute of growing waits.
+    assert_committed(&clusters).await;
     let apis = [ApiKey::Produce, ApiKey::EndTxn, ApiKey::AddPartitionsToTxn];
     let actions = [
         FaultAction::ApplyThenDrop,
