@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use engine::index::OffsetIndex;
 use engine::syncs::{Named, store};
-use kafka_lab::{KafkaCluster, start_mirror_maker};
+use kafka_lab::{Jvm, KafkaCluster, start_mirror_maker};
 use protocol_client::batch::{BatchBuilder, crc};
 use protocol_client::client::{Client, NewTopic, OffsetSpec};
 use protocol_client::cluster::TopicPartition;
@@ -198,7 +198,8 @@ impl Bench {
     fn mirror_maker(&self) -> Result<Outcome> {
         let file = self.properties("theirs", "elsewhere") + "emit.checkpoints.enabled = false\n";
         let distribution = self.target.distribution();
-        let mut mm2 = start_mirror_maker(distribution, self.dir.path(), &file, HEAP_MIB)?;
+        let mut mm2 =
+            start_mirror_maker(distribution, self.dir.path(), &file, Jvm::server(HEAP_MIB))?;
         let seconds = self.copied("theirs")?;
         mm2.terminate(Duration::from_secs(60))?;
         Ok(Outcome { seconds, topic_bytes: self.topic_bytes("elsewhere")? })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use kafka_lab::{ClusterBuilder, KafkaCluster, Version};
+use kafka_lab::{ClusterBuilder, Jvm, KafkaCluster, Version};
 use protocol_client::client::{Client, OffsetSpec};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::cluster::metadata::Topics;
@@ -180,7 +180,7 @@ fn print([large, tiny]: &[Outcome; 2]) -> String {
 
 /// Two clusters of one broker each, started side by side.
 pub(crate) fn clusters() -> Result<(KafkaCluster, KafkaCluster)> {
-    let cluster = || ClusterBuilder::new(Version::V4_3_1).heap_mb(BROKER_HEAP_MIB).start();
+    let cluster = || ClusterBuilder::new(Version::V4_3_1).jvm(Jvm::server(BROKER_HEAP_MIB)).start();
     let source = thread::spawn(cluster);
     let target = cluster()?;
     let source = source.join().map_err(|_| anyhow::anyhow!("starting a cluster panicked"))??;
@@ -327,7 +327,8 @@ pub(crate) async fn held(client: &Client, topic: &Arc<str>) -> Result<u64> {
     if !there(&view) {
         return Ok(0);
     }
-    let partitions = (0..PARTITIONS).map(|index| TopicPartition::new(topic.clone(), index));
+    let indexes = view.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.keys());
+    let partitions = indexes.map(|index| TopicPartition::new(topic.clone(), *index));
     let ends = client.list_offsets_of(partitions, OffsetSpec::Latest, Isolation::ReadUncommitted);
     ends.await.into_values().map(|end| Ok(end?.offset.unsigned_abs())).sum()
 }

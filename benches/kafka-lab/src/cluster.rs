@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::distribution::{Distribution, Version, lab_dir};
+use crate::jvm::Jvm;
 use crate::process::JavaProcess;
 use crate::settings::{self, NodePorts};
 use crate::{ports, probe};
@@ -23,14 +24,14 @@ const HEAP_MB: u32 = 160;
 pub struct ClusterBuilder {
     version: Version,
     nodes: usize,
-    heap_mb: u32,
+    jvm: Jvm,
     overrides: BTreeMap<String, String>,
 }
 
 impl ClusterBuilder {
     /// One broker of `version` with a heap of 160 MiB.
     pub fn new(version: Version) -> Self {
-        Self { version, nodes: 1, heap_mb: HEAP_MB, overrides: BTreeMap::new() }
+        Self { version, nodes: 1, jvm: HEAP_MB.into(), overrides: BTreeMap::new() }
     }
 
     /// How many brokers: 1 or 3.
@@ -50,7 +51,14 @@ impl ClusterBuilder {
     /// The maximum heap of a broker, in MiB.
     #[must_use]
     pub fn heap_mb(mut self, heap_mb: u32) -> Self {
-        self.heap_mb = heap_mb;
+        self.jvm.heap_mb = heap_mb;
+        self
+    }
+
+    /// How brokers are started, and where; instead of small ones on the loopback.
+    #[must_use]
+    pub fn jvm(mut self, jvm: Jvm) -> Self {
+        self.jvm = jvm;
         self
     }
 
@@ -67,7 +75,7 @@ impl ClusterBuilder {
             ports: (0..self.nodes)
                 .map(|_| Ok(NodePorts { client: ports::free()?, controller: ports::free()? }))
                 .collect::<Result<_>>()?,
-            heap_mb: self.heap_mb,
+            jvm: self.jvm,
             nodes: (0..self.nodes).map(|_| None).collect(),
             zookeeper: None,
             dir,
@@ -89,7 +97,7 @@ impl ClusterBuilder {
 pub struct KafkaCluster {
     distribution: Distribution,
     ports: Vec<NodePorts>,
-    heap_mb: u32,
+    jvm: Jvm,
     nodes: Vec<Option<JavaProcess>>,
     zookeeper: Option<JavaProcess>,
     dir: TempDir,
@@ -98,7 +106,8 @@ pub struct KafkaCluster {
 impl KafkaCluster {
     /// `host:port` of every broker, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
-        let all: Vec<_> = self.ports.iter().map(|p| format!("127.0.0.1:{}", p.client)).collect();
+        let all: Vec<_> =
+            self.ports.iter().map(|p| format!("{}:{}", self.jvm.place.address, p.client)).collect();
         all.join(",")
     }
 
@@ -186,7 +195,14 @@ impl KafkaCluster {
         fs::write(self.path().join("log4j.properties"), settings::LOG4J)?;
         let zookeeper = if version.needs_zookeeper() { Some(ports::free()?) } else { None };
         for node in 1..=self.ports.len() {
-            let text = settings::broker(version, node, &self.ports, zookeeper, overrides);
+            let text = settings::broker(
+                version,
+                node,
+                &self.ports,
+                zookeeper,
+                self.jvm.place.address,
+                overrides,
+            );
             fs::write(self.properties(node), text)?;
         }
         match zookeeper {
@@ -201,7 +217,7 @@ impl KafkaCluster {
 
     fn format(&self) -> Result<()> {
         for node in 1..=self.ports.len() {
-            let mut command = self.distribution.java(64);
+            let mut command = self.distribution.java(&64.into());
             command.current_dir(self.path()).args(["kafka.tools.StorageTool", "format"]);
             // Any 16 bytes in URL-safe base64: clusters of a test never meet.
             command.args(["-t", "bGFiLWthZmthLWxhYi1sYQ", "-c"]).arg(self.properties(node));
@@ -217,7 +233,7 @@ impl KafkaCluster {
         fs::write(self.path().join("zookeeper.properties"), settings::zookeeper(port))?;
         let mut process = self.spawn(
             "zookeeper",
-            96,
+            &96.into(),
             &["org.apache.zookeeper.server.quorum.QuorumPeerMain", "zookeeper.properties"],
         )?;
         process.wait_until(START_TIMEOUT, || {
@@ -230,24 +246,24 @@ impl KafkaCluster {
     fn launch(&mut self, node: usize) -> Result<()> {
         let properties = self.properties(node).display().to_string();
         let name = format!("broker-{node}");
-        let process = self.spawn(&name, self.heap_mb, &["kafka.Kafka", &properties])?;
+        let process = self.spawn(&name, &self.jvm, &["kafka.Kafka", &properties])?;
         self.nodes[node - 1] = Some(process);
         Ok(())
     }
 
-    fn spawn(&self, name: &str, heap_mb: u32, main: &[&str]) -> Result<JavaProcess> {
+    fn spawn(&self, name: &str, jvm: &Jvm, main: &[&str]) -> Result<JavaProcess> {
         let options = settings::logging_options();
-        JavaProcess::start(&self.distribution, name, self.path(), heap_mb, &options, main)
+        JavaProcess::start(&self.distribution, name, self.path(), jvm, &options, main)
     }
 
     fn await_ready(&mut self, node: usize) -> Result<()> {
-        let port = self.ports[node - 1].client;
+        let at = (self.jvm.place.address, self.ports[node - 1].client);
         let brokers = self.ports.len() as i32;
         let up = self.nodes.iter().flatten().count() as i32;
         let process = self.process(node).context("it was launched")?;
         process.wait_until(START_TIMEOUT, || {
-            probe::answers(port)
-                && probe::brokers_known(port).is_some_and(|known| known >= up.min(brokers))
+            probe::answers(at)
+                && probe::brokers_known(at).is_some_and(|known| known >= up.min(brokers))
         })
     }
 }

@@ -9,6 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::jvm::Jvm;
+
 /// Where the cache is, unless it is the directory `.lab` of the workspace.
 const CACHE_ENV: &str = "KMIRROR_LAB_DIR";
 
@@ -108,7 +110,7 @@ impl Distribution {
     /// # Errors
     /// It ends with another code than 0; the message holds its output.
     pub fn tool(&self, class: &str, args: &[&str]) -> Result<String> {
-        let mut command = self.java(64);
+        let mut command = self.java(&64.into());
         let output = command.arg(class).args(args).output().context("cannot run java")?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
@@ -118,14 +120,9 @@ impl Distribution {
         Ok(stdout)
     }
 
-    /// `java` with a small, quickly started heap and the class path; the main class is still to add.
-    pub(crate) fn java(&self, heap_mb: u32) -> Command {
-        let mut command = Command::new("java");
-        command
-            .arg(format!("-Xmx{heap_mb}m"))
-            .args(["-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .args(["-cp", &self.class_path]);
-        command
+    /// `java` with its options and the class path; the main class is still to add.
+    pub(crate) fn java(&self, jvm: &Jvm) -> Command {
+        jvm.command(&self.class_path)
     }
 }
 

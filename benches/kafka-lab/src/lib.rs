@@ -10,6 +10,7 @@
 pub mod cluster;
 pub mod distribution;
 mod judge;
+mod jvm;
 pub mod load;
 mod mirror_maker;
 mod peer;
@@ -21,6 +22,7 @@ mod settings;
 pub use cluster::{ClusterBuilder, KafkaCluster};
 pub use distribution::{Distribution, Version, available, available_with};
 pub use judge::{Mirrored, OffsetSyncs, Positions};
+pub use jvm::{Jvm, Place, Tuning};
 pub use load::{Comparison, Isolation, Load, Produced, Shape};
 pub use mirror_maker::start_mirror_maker;
 pub use peer::{Peer, Pending};

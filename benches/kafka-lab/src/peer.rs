@@ -45,7 +45,7 @@ impl Peer {
         let distribution = Distribution::prepare(Version::V4_3_1)?;
         let dir = lab_dir("peer")?;
         fs::write(dir.path().join("log4j2.yaml"), settings::log4j2("SYSTEM_ERR", "WARN"))?;
-        let mut command = distribution.java(HEAP_MB);
+        let mut command = distribution.java(&HEAP_MB.into());
         command.current_dir(&dir).args(settings::logging_options()).arg("lab.Peer");
         let mut child = command
             .stdin(Stdio::piped())

@@ -9,18 +9,18 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// Whether ApiVersions version 0 (key 18) is answered without an error.
-pub(crate) fn answers(port: u16) -> bool {
-    ask(port, 18, 0, &[]).is_some_and(|body| body.starts_with(&[0, 0]))
+pub(crate) fn answers(at: (Ipv4Addr, u16)) -> bool {
+    ask(at, 18, 0, &[]).is_some_and(|body| body.starts_with(&[0, 0]))
 }
 
 /// How many brokers Metadata version 1 (key 3), asked for no topic, lists.
-pub(crate) fn brokers_known(port: u16) -> Option<i32> {
-    let body = ask(port, 3, 1, &[0, 0, 0, 0])?;
+pub(crate) fn brokers_known(at: (Ipv4Addr, u16)) -> Option<i32> {
+    let body = ask(at, 3, 1, &[0, 0, 0, 0])?;
     Some(i32::from_be_bytes(*body.first_chunk()?))
 }
 
-fn ask(port: u16, api_key: i16, version: i16, body: &[u8]) -> Option<Vec<u8>> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn ask(at: (Ipv4Addr, u16), api_key: i16, version: i16, body: &[u8]) -> Option<Vec<u8>> {
+    let address = SocketAddr::from(at);
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     let mut request = Vec::new();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::distribution::Distribution;
+use crate::jvm::Jvm;
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -33,13 +34,13 @@ impl JavaProcess {
         distribution: &Distribution,
         name: &str,
         dir: &Path,
-        heap_mb: u32,
+        jvm: &Jvm,
         jvm_options: &[String],
         main: &[&str],
     ) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log)?;
-        let mut command = distribution.java(heap_mb);
+        let mut command = distribution.java(jvm);
         command.current_dir(dir).args(jvm_options).arg("lab.Leash").args(main);
         let mut child = command
             .stdin(Stdio::piped())

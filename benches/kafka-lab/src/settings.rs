@@ -1,6 +1,7 @@
 //! The properties files of brokers and ZooKeeper: small, on loopback, quick to start.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use crate::distribution::Version;
 
@@ -41,12 +42,13 @@ pub(crate) fn broker(
     node: usize,
     ports: &[NodePorts],
     zookeeper: Option<u16>,
+    address: Ipv4Addr,
     overrides: &BTreeMap<String, String>,
 ) -> String {
     let replicas = ports.len().to_string();
     let min_in_sync = ports.len().div_ceil(2).to_string();
     let own = ports[node - 1];
-    let client = format!("PLAINTEXT://127.0.0.1:{}", own.client);
+    let client = format!("PLAINTEXT://{address}:{}", own.client);
     let mut all = BTreeMap::new();
     let mut set = |key: &str, value: &str| all.insert(key.to_owned(), value.to_owned());
     set("log.dirs", &format!("data-{node}"));

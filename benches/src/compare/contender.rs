@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use kafka_lab::{Distribution, JavaProcess, start_mirror_maker};
+use kafka_lab::{Distribution, JavaProcess, Jvm, start_mirror_maker};
 
-/// `-Xmx` of MirrorMaker 2: Kafka's start script gives it as much.
+/// `-Xmx` of MirrorMaker 2.
 pub(crate) const MIRROR_MAKER_HEAP_MIB: u32 = 1024;
 
 /// A program with its settings.
@@ -107,8 +107,8 @@ impl Contender {
         fs::create_dir_all(&dir)?;
         let properties = self.properties(job);
         if self != Self::Kmirror {
-            let heap = MIRROR_MAKER_HEAP_MIB;
-            return Ok(Running::Java(start_mirror_maker(distribution, &dir, &properties, heap)?));
+            let jvm = Jvm::server(MIRROR_MAKER_HEAP_MIB);
+            return Ok(Running::Java(start_mirror_maker(distribution, &dir, &properties, jvm)?));
         }
         let file = dir.join("mm2.properties");
         fs::write(&file, properties)?;
