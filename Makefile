@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-distance bench-static bench-sweep
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -41,12 +41,31 @@ fuzz: ## a few seconds on every fuzz target
 plant-bugs: ## bugs put into a copy of the engine, each of which the simulation must find; ten minutes
 	bash .ci/plant-bugs
 
+guard: ## instructions of fixed scenarios beside benches/instructions.txt; fails above +3 %
+	cargo run -q --profile guard --locked -p instructions -- check
+
+guard-accept: ## takes what the scenarios execute now for right
+	cargo run -q --profile guard --locked -p instructions -- accept
+
 bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 	cargo run --release --locked -p benches -- relay
 
 bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; ten minutes
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches compare
+
+bench-distance: ## the source behind a line of 1 Gbit/s and up to 200 ms; needs root
+	cargo build --release --locked -p benches -p kmirror
+	target/release/benches distance
+
+bench-sweep: ## cost by partitions, batch size and codec, between null brokers
+	cargo run --release --locked -p benches -- sweep
+
+bench-static: ## the static musl build beside the glibc one, between null brokers; sizes
+	cargo build --release --locked -p benches -p kmirror
+	cargo build --release --locked -p benches -p kmirror --target $(MUSL)
+	target/release/benches relay --other target/$(MUSL)/release/benches
+	ls -l target/release/kmirror target/$(MUSL)/release/kmirror
 
 bench-volume: ## the program between two real Kafka clusters
 	cargo build --release --locked -p benches -p kmirror

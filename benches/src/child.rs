@@ -2,6 +2,7 @@
 //! with it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,8 +44,13 @@ pub(crate) struct Stretch {
 impl Child {
     /// Starts a role of this program and waits for its greeting.
     pub(crate) fn start(args: &[&str]) -> Result<Self> {
-        let own = std::env::current_exe()?;
-        let mut process = Command::new(own)
+        Self::start_of(None, args)
+    }
+
+    /// Starts a role of another build of this program, if one is given.
+    pub(crate) fn start_of(program: Option<&Path>, args: &[&str]) -> Result<Self> {
+        let program = program.map_or_else(std::env::current_exe, |path| Ok(path.to_owned()))?;
+        let mut process = Command::new(program)
             .arg("role")
             .args(args)
             .stdin(Stdio::piped())

@@ -2,11 +2,13 @@
 
 mod child;
 mod compare;
+mod distance;
 mod fill;
 mod relay;
 mod report;
 mod roles;
 mod svg;
+mod sweep;
 mod syncs;
 mod usage;
 mod verify;
@@ -32,6 +34,7 @@ const EXAMPLES: &str = "Examples:
   benches relay                        about two minutes
   benches relay --seconds 1 --rounds 1 a first look
   benches compare --only none,tiny --latency 0
+  benches distance --rtt 100 --alone
   benches volume --kmirror target/release/kmirror --json
   benches syncs --records 500000
   benches verify --mib 256";
@@ -42,8 +45,12 @@ enum Command {
     Relay(relay::RelayArgs),
     /// kmirror and MirrorMaker 2 in turn between two real Kafka clusters: cost, speed, memory, latency
     Compare(compare::CompareArgs),
+    /// The source behind a long line, laid with TUN devices: how much of it is filled; needs root
+    Distance(distance::DistanceArgs),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
+    /// How kmirror's cost grows with partitions, smaller batches and codecs, between null brokers
+    Sweep(sweep::SweepArgs),
     /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
     Syncs(syncs::SyncsArgs),
     /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
@@ -57,7 +64,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Relay(args) => relay::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Distance(args) => distance::run(&args),
         Command::Volume(args) => volume::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),

@@ -3,6 +3,7 @@
 //! Loads of other programs change from second to second, so both take turns and each round has a ratio of its
 //! own: kmirror's CPU per GiB over that of the cheapest relay of the round.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -35,6 +36,9 @@ pub(crate) struct RelayArgs {
     /// A line for kmirror's mm2.properties; can be given more than once
     #[arg(long = "property", value_name = "KEY=VALUE")]
     properties: Vec<String>,
+    /// Another build of this program, whose engine is measured in the same rounds
+    #[arg(long, value_name = "PATH")]
+    other: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +47,7 @@ pub(crate) struct RelayArgs {
 /// What the source's topic is full of.
 struct Load {
     name: &'static str,
+    other_name: &'static str,
     batch_records: u32,
     record_bytes: u32,
     codec: &'static str,
@@ -50,11 +55,11 @@ struct Load {
 }
 
 const LOADS: [Load; 4] = [
-    Load::large("kmirror, 64 KiB batches", 64, 1014),
+    Load::large(["kmirror, 64 KiB batches", "other build, 64 KiB batches"], 64, 1014),
     // The largest that a topic takes with Kafka's default of max.message.bytes, 1 MiB and 12 bytes.
-    Load::large("kmirror, 1 MiB batches", 1024, 1014),
-    Load::tiny("kmirror, tiny batches, none", "none"),
-    Load::tiny("kmirror, tiny batches, lz4", "lz4"),
+    Load::large(["kmirror, 1 MiB batches", "other build, 1 MiB batches"], 1024, 1014),
+    Load::tiny(["kmirror, tiny batches, none", "other build, tiny batches, none"], "none"),
+    Load::tiny(["kmirror, tiny batches, lz4", "other build, tiny batches, lz4"], "lz4"),
 ];
 
 const RELAYS: [(&str, usize); 3] = [
@@ -64,12 +69,14 @@ const RELAYS: [(&str, usize); 3] = [
 ];
 
 impl Load {
-    const fn large(name: &'static str, batch_records: u32, record_bytes: u32) -> Self {
-        Self { name, batch_records, record_bytes, codec: "none", tiny: false }
+    const fn large(names: [&'static str; 2], batch_records: u32, record_bytes: u32) -> Self {
+        let [name, other_name] = names;
+        Self { name, other_name, batch_records, record_bytes, codec: "none", tiny: false }
     }
 
-    const fn tiny(name: &'static str, codec: &'static str) -> Self {
-        Self { name, batch_records: 1, record_bytes: 200, codec, tiny: true }
+    const fn tiny(names: [&'static str; 2], codec: &'static str) -> Self {
+        let [name, other_name] = names;
+        Self { name, other_name, batch_records: 1, record_bytes: 200, codec, tiny: true }
     }
 }
 
@@ -80,6 +87,8 @@ struct Line {
     cpu_per_gib: Series,
     cpu_per_tiny: Series,
     ratio: Series,
+    /// CPU over that of this build, in the same round.
+    to_own: Series,
     mib_per_s: Series,
     records_per_s: Series,
     peak_resident_bytes: u64,
@@ -94,6 +103,7 @@ impl Line {
             cpu_per_gib: none(),
             cpu_per_tiny: none(),
             ratio: none(),
+            to_own: none(),
             mib_per_s: none(),
             records_per_s: none(),
             peak_resident_bytes: 0,
@@ -126,6 +136,9 @@ impl Line {
         if self.ratio.max() > 0.0 {
             value["ratio_to_cheapest_relay"] = self.ratio.json();
         }
+        if self.to_own.max() > 0.0 {
+            value["cpu_to_this_build"] = self.to_own.json();
+        }
         if self.records_per_s.max() > 0.0 {
             value["records_per_second"] = self.records_per_s.json();
         }
@@ -140,6 +153,8 @@ pub(crate) fn run(args: &RelayArgs) -> Result<()> {
     let wanted = |name: &str| name.contains(&args.only);
     let mut relays = RELAYS.map(|(name, _)| Line::new(name, false));
     let mut mirrors = LOADS.map(|load| Line::new(load.name, load.tiny));
+    let mut others = LOADS.map(|load| Line::new(load.other_name, load.tiny));
+    let other = args.other.as_deref();
     for round in 0..args.rounds.max(1) {
         let mut costs = [f64::NAN; LOADS.len()];
         let mut floor = f64::INFINITY;
@@ -155,7 +170,12 @@ pub(crate) fn run(args: &RelayArgs) -> Result<()> {
                 && wanted(load.name)
             {
                 note(round, load.name);
-                costs[at] = mirrors[at].add(&measure_kmirror(load, args, stretch)?);
+                costs[at] = mirrors[at].add(&measure_kmirror(load, args, None, stretch)?);
+                if other.is_some() {
+                    note(round, load.other_name);
+                    let cost = others[at].add(&measure_kmirror(load, args, other, stretch)?);
+                    others[at].to_own.push(cost / costs[at]);
+                }
             }
         }
         for (line, cost) in mirrors.iter_mut().zip(costs) {
@@ -164,7 +184,8 @@ pub(crate) fn run(args: &RelayArgs) -> Result<()> {
             }
         }
     }
-    let lines = relays.into_iter().chain(mirrors).filter(|line| wanted(line.name));
+    let others = others.into_iter().filter(|_| other.is_some());
+    let lines = relays.into_iter().chain(mirrors).chain(others).filter(|line| wanted(line.name));
     let lines: Vec<Line> = lines.collect();
     if args.json {
         let lines: Vec<Value> = lines.iter().map(Line::json).collect();
@@ -208,6 +229,9 @@ fn print(lines: &[Line]) {
     for rows in [large, tiny].iter().filter(|rows| rows.len() > 1) {
         println!("{}", table(rows));
     }
+    for line in lines.iter().filter(|line| line.to_own.max() > 0.0) {
+        println!("{}: {} of this build's CPU", line.name, line.to_own.text(3));
+    }
 }
 
 fn measure_relay(buffer_bytes: usize, stretch: Duration) -> Result<Stretch> {
@@ -218,16 +242,46 @@ fn measure_relay(buffer_bytes: usize, stretch: Duration) -> Result<Stretch> {
     relay.measure(WARM_UP, stretch)
 }
 
-fn measure_kmirror(load: &Load, args: &RelayArgs, stretch: Duration) -> Result<Stretch> {
-    let Load { batch_records, record_bytes, codec, .. } = load;
-    let partitions = args.partitions;
+/// What the null brokers hold, and the lines that kmirror's file has besides.
+pub(crate) struct NullTopic<'a> {
+    pub(crate) partitions: u32,
+    pub(crate) batch_records: u32,
+    pub(crate) record_bytes: u32,
+    pub(crate) codec: &'a str,
+    pub(crate) properties: &'a [String],
+}
+
+fn measure_kmirror(
+    load: &Load,
+    args: &RelayArgs,
+    program: Option<&Path>,
+    stretch: Duration,
+) -> Result<Stretch> {
+    let topic = NullTopic {
+        partitions: args.partitions,
+        batch_records: load.batch_records,
+        record_bytes: load.record_bytes,
+        codec: load.codec,
+        properties: &args.properties,
+    };
+    measure(&topic, program, stretch)
+}
+
+/// kmirror between null brokers, played by this program or by another build of it.
+pub(crate) fn measure(
+    topic: &NullTopic<'_>,
+    program: Option<&Path>,
+    stretch: Duration,
+) -> Result<Stretch> {
+    let NullTopic { partitions, batch_records, record_bytes, codec, properties: more } = topic;
     let topic = format!(
         "bench:{partitions}:batch.records={batch_records}:record.bytes={record_bytes}:codec={codec}"
     );
     let source = Child::start(&["broker", "--endless", &topic])?;
     let null = format!("source.bench:{partitions}");
     let target = Child::start(&["broker", "--null", &null])?;
-    let mut engine = Child::start(&["engine", &properties(&source, &target, &args.properties)])?;
+    let text = properties(&source, &target, more);
+    let mut engine = Child::start_of(program, &["engine", &text])?;
     engine.measure(WARM_UP, stretch)
 }
 

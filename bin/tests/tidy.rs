@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("engine", &["protocol-client"], &["embedded-broker"]),
     ("bin", &["embedded-broker", "engine", "protocol-client"], &["kafka-lab"]),
     ("benches", &["embedded-broker", "engine", "kafka-lab", "protocol-client"], &[]),
+    ("benches/instructions", &["engine", "protocol-client"], &[]),
     ("benches/kafka-lab", &[], &[]),
     ("fuzz", &["embedded-broker", "engine", "protocol-client"], &[]),
 ];

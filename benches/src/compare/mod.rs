@@ -1,7 +1,7 @@
 //! `benches compare`: kmirror and MirrorMaker 2 in turn on the same two real clusters, the same data, in one run.
 
-mod contender;
-mod copy;
+pub(crate) mod contender;
+pub(crate) mod copy;
 mod data;
 mod latency;
 mod plots;

@@ -1,0 +1,180 @@
+//! `benches distance`: the source cluster at the far end of a long line, kmirror and MirrorMaker 2 at the near end.
+
+mod line;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use kafka_lab::{ClusterBuilder, Jvm, KafkaCluster, Version};
+use protocol_client::client::Client;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::compare::contender::{Contender, Job, Running};
+use crate::compare::copy::await_records;
+use crate::fill::{self, Filling};
+use crate::report::{Place, row, table};
+use crate::{usage, volume};
+use line::{Line, Shape};
+
+const HEAP_MIB: u32 = 1024;
+/// Until windows and lanes have grown and a virtual machine is warm, unless half of the data is through before.
+const RAMP: Duration = Duration::from_secs(25);
+const POLL: Duration = Duration::from_millis(20);
+const CONTENDERS: [Contender; 2] = [Contender::Kmirror, Contender::Tuned];
+
+/// What is run over which line.
+#[derive(Debug, Args)]
+pub(crate) struct DistanceArgs {
+    /// The program; without it, the one beside this
+    #[arg(long, value_name = "PATH")]
+    kmirror: Option<PathBuf>,
+    /// Round trip times in milliseconds
+    #[arg(long, value_delimiter = ',', value_name = "MS", default_values_t = [0, 20, 100, 200])]
+    rtt: Vec<u64>,
+    /// Rate of the line
+    #[arg(long, value_name = "MBIT", default_value_t = 1000.0)]
+    rate: f64,
+    /// Largest packet of the line
+    #[arg(long, value_name = "BYTES", default_value_t = 9000)]
+    mtu: u16,
+    /// Data of each topic
+    #[arg(long, default_value_t = 1024)]
+    mib: u32,
+    /// How long the rate is measured, in seconds, unless the topic is through before
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Only kmirror
+    #[arg(long)]
+    alone: bool,
+}
+
+/// Measures and prints.
+pub(crate) fn run(args: &DistanceArgs) -> Result<()> {
+    let program = volume::program(args.kmirror.as_ref())?;
+    let line = match Line::lay(Shape { mbit_per_s: args.rate, mtu: args.mtu }) {
+        Ok(line) => line,
+        Err(why) => {
+            println!("SKIPPED: the line cannot be laid here: {why:#}");
+            return Ok(());
+        }
+    };
+    let near = Jvm::server(HEAP_MIB);
+    let far = Jvm { place: line.far(), ..near.clone() };
+    let cluster = |jvm| ClusterBuilder::new(Version::V4_3_1).jvm(jvm).start();
+    let bench = Bench {
+        program,
+        source: cluster(far)?,
+        target: cluster(near)?,
+        dir: tempfile::tempdir()?,
+        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        line,
+    };
+    let topics = [topic("one", 1, args.mib), topic("ten", 10, args.mib)];
+    for filling in &topics {
+        eprintln!("filling {}", filling.topic);
+        let source = bench.source.bootstrap();
+        bench.runtime.block_on(async { fill::fill(&fill::client(&source)?, filling).await })?;
+    }
+    let contenders = if args.alone { &CONTENDERS[..1] } else { &CONTENDERS };
+    let mut head = row(["round trip", "partitions"]);
+    head.extend(contenders.iter().map(|one| format!("{}, Mbit/s", one.name())));
+    let mut rows = vec![head];
+    for rtt in &args.rtt {
+        for filling in &topics {
+            let mut row = row([&format!("{rtt} ms"), &filling.partitions.to_string()]);
+            for contender in contenders {
+                eprintln!("{rtt} ms, {}: {}", filling.topic, contender.name());
+                bench.line.set_round_trip(Duration::from_millis(*rtt));
+                let rate = bench.measure(*contender, filling, *rtt, args)?;
+                row.push(format!("{rate:.0}"));
+            }
+            rows.push(row);
+        }
+    }
+    let rate = args.rate;
+    println!(
+        "{}\na line of {rate} Mbit/s with packets of {} bytes between the source's cluster and everything else; records \
+         of the payload, brokers with the sockets that are Kafka's default\n\n{}",
+        Place::here().text(),
+        args.mtu,
+        table(&rows)
+    );
+    Ok(())
+}
+
+fn topic(name: &'static str, partitions: i32, mib: u32) -> Filling {
+    Filling {
+        topic: name,
+        partitions,
+        batches_per_partition: mib * 16 / partitions.unsigned_abs(),
+        batch_records: 64,
+        record_bytes: 1014,
+    }
+}
+
+/// The clusters and the line between them; the line goes last.
+struct Bench {
+    program: PathBuf,
+    source: KafkaCluster,
+    target: KafkaCluster,
+    dir: TempDir,
+    runtime: Runtime,
+    line: Line,
+}
+
+impl Bench {
+    /// Megabits of batches per second once a contender is at speed.
+    fn measure(
+        &self,
+        contender: Contender,
+        filling: &Filling,
+        rtt: u64,
+        args: &DistanceArgs,
+    ) -> Result<f64> {
+        let run = format!("{}-{}-{rtt}", contender.word(), filling.topic);
+        let (source, target) = (self.source.bootstrap(), self.target.bootstrap());
+        let (topic, codec) = (filling.topic, "none");
+        let job = Job { run: &run, topic, codec, source: &source, target: &target };
+        let distribution = self.target.distribution();
+        let mut running = contender.start(&self.program, distribution, self.dir.path(), &job)?;
+        let copy: Arc<str> = job.copy().into();
+        let bits = filling.batch_bytes()? as f64 * 8.0 / f64::from(filling.batch_records);
+        self.runtime.block_on(async {
+            let client = fill::client(&target)?;
+            await_records(&client, &copy, 1, &mut running).await?;
+            let stretch = Duration::from_secs(args.seconds);
+            let rate = rate(&client, &copy, filling.records(), stretch, &mut running).await;
+            client.delete_topics(&[copy]).await;
+            Ok(rate? * bits / 1e6)
+        })
+    }
+}
+
+/// Records per second that arrive from the end of the ramp until so much time has passed, or all are there.
+async fn rate(
+    client: &Client,
+    topic: &Arc<str>,
+    all: u64,
+    stretch: Duration,
+    running: &mut Running,
+) -> Result<f64> {
+    let begin = usage::now();
+    let mut from = (begin, 0);
+    loop {
+        let held = volume::held(client, topic).await?;
+        let now = usage::now();
+        running.check()?;
+        // On a short line the second half of the data is what is measured.
+        if now - begin < RAMP && held < all / 2 {
+            from = (now, held);
+        } else if held >= all || now - from.0 >= stretch {
+            ensure!(held > from.1, "nothing arrives");
+            return Ok((held - from.1) as f64 / (now - from.0).as_secs_f64());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! `benches sweep`: how the cost of forwarding grows with partitions, with smaller batches, and with codecs, between null
+//! brokers.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::child::Stretch;
+use crate::relay::{NullTopic, measure};
+use crate::report::{Place, mib, row, table};
+use crate::svg::short;
+
+const NOTE: &str =
+    "user+system CPU of kmirror's engine; batches are those of the source, before any are merged";
+/// Record size wherever a batch has room for several, in bytes.
+const RECORD_BYTES: u32 = 1014;
+
+/// What is varied.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// How long each point is measured
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Only sweeps whose name contains this: partitions, batch size, codec
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// A line for kmirror's mm2.properties; can be given more than once
+    #[arg(long = "property", value_name = "KEY=VALUE")]
+    properties: Vec<String>,
+}
+
+/// A point of a sweep.
+struct Point {
+    name: String,
+    partitions: u32,
+    batch_records: u32,
+    record_bytes: u32,
+    codec: &'static str,
+}
+
+/// Measures and prints.
+pub(crate) fn run(args: &SweepArgs) -> Result<()> {
+    println!("{}\n{NOTE}\n", Place::here().text());
+    for (name, points) in sweeps() {
+        if !name.contains(&args.only) {
+            continue;
+        }
+        let head = [
+            name,
+            "CPU-s per GiB",
+            "CPU-s per million batches",
+            "MiB/s",
+            "batches/s",
+            "peak RSS, MiB",
+        ];
+        let mut rows = vec![row(head)];
+        for point in &points {
+            eprintln!("{name}: {}", point.name);
+            let topic = NullTopic {
+                partitions: point.partitions,
+                batch_records: point.batch_records,
+                record_bytes: point.record_bytes,
+                codec: point.codec,
+                properties: &args.properties,
+            };
+            let stretch = measure(&topic, None, Duration::from_secs_f64(args.seconds));
+            rows.push(match stretch {
+                Ok(stretch) => point.row(&stretch),
+                // A point that cannot be reached is a result too.
+                Err(why) => vec![point.name.clone(), format!("{why:#}")],
+            });
+        }
+        println!("{}", table(&rows));
+    }
+    Ok(())
+}
+
+fn sweeps() -> [(&'static str, Vec<Point>); 3] {
+    let point = |name: String, partitions, batch_records, record_bytes, codec| Point {
+        name,
+        partitions,
+        batch_records,
+        record_bytes,
+        codec,
+    };
+    let partitions = [1, 10, 100, 1000, 10_000];
+    let partitions =
+        partitions.map(|count: u32| point(count.to_string(), count, 16, RECORD_BYTES, "none"));
+    let small = [("200 B", 1, 132), ("1 KiB", 1, 950)]
+        .map(|(name, records, bytes)| point(name.to_owned(), 10, records, bytes, "none"));
+    let large = [4, 16, 64, 256, 1024].map(|kib: u32| {
+        let name = if kib < 1024 { format!("{kib} KiB") } else { "1 MiB".to_owned() };
+        point(name, 10, kib, RECORD_BYTES, "none")
+    });
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"].map(|codec| {
+        [
+            point(format!("{codec}, 64 records"), 10, 64, RECORD_BYTES, codec),
+            point(format!("{codec}, 1 record of 200 B"), 10, 1, 200, codec),
+        ]
+    });
+    [
+        ("partitions", partitions.into_iter().collect()),
+        ("batch size", small.into_iter().chain(large).collect()),
+        ("codec", codecs.into_iter().flatten().collect()),
+    ]
+}
+
+impl Point {
+    fn row(&self, stretch: &Stretch) -> Vec<String> {
+        let Stretch { seconds, cpu_seconds, done, peak_resident_bytes } = *stretch;
+        let batches = done.records as f64 / f64::from(self.batch_records);
+        vec![
+            self.name.clone(),
+            short(cpu_seconds * 1024.0 / mib(done.bytes)),
+            short(cpu_seconds * 1e6 / batches),
+            short(mib(done.bytes) / seconds),
+            format!("{:.0}", batches / seconds),
+            format!("{:.0}", mib(peak_resident_bytes)),
+        ]
+    }
+}
