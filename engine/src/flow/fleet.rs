@@ -16,7 +16,7 @@ const NEAR: Duration = Duration::from_millis(2);
 const WINDOW: Duration = Duration::from_millis(500);
 
 /// And how many answers a lane gives in that time at least.
-const WINDOW_ANSWERS: u32 = 4;
+const WINDOW_ANSWERS: u32 = 2;
 
 /// How much more twice as many lanes have to carry, in percent.
 const WORTH_PERCENT: u64 = 20;
