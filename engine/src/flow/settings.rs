@@ -102,7 +102,7 @@ impl Default for ShardSettings {
             isolation: Isolation::ReadUncommitted,
             budget_bytes: 64 << 20,
             fetch_max_bytes: 8 << 20,
-            fetch_partition_max_bytes: 8 << 20,
+            fetch_partition_max_bytes: 1 << 20,
             least_fetch_lanes: 1,
             most_fetch_lanes: 64,
             fetch_max_wait_ms: 500,
