@@ -413,7 +413,9 @@ impl Flow {
         };
         if stored.is_ok() {
             self.anew = begun.waiting;
-            self.hand_out(begun.ready);
+            // Who was replaced may have begun them too, and may write between their pair and our first record.
+            self.unmarked.extend(begun.ready);
+            self.mark().await;
         } else {
             self.anew = anew;
         }

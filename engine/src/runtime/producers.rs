@@ -31,6 +31,8 @@ pub(super) struct FlowProducer {
     /// None if the target does not let us have it.
     transactional_id: Option<String>,
     identity: ProducerIdentity,
+    /// Who it was at first: the epochs behind that are all of this instance.
+    began: ProducerIdentity,
 }
 
 /// The transactional id of a flow's producer.
@@ -78,7 +80,8 @@ impl FlowProducer {
         let wanted = request(&transactional_id, None);
         let why = match timeout(PATIENCE, client.init_transactional_producer(wanted)).await {
             Ok(Ok(identity)) => {
-                return Ok(Self { client, transactional_id: Some(transactional_id), identity });
+                let transactional_id = Some(transactional_id);
+                return Ok(Self { client, transactional_id, identity, began: identity });
             }
             Ok(Err(error))
                 if error.code() == Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED) =>
@@ -96,7 +99,7 @@ impl FlowProducer {
             "brokers do not shut out a second instance of this flow, start no other: {why}"
         );
         let identity = client.init_idempotent_producer().await?;
-        Ok(Self { client, transactional_id: None, identity })
+        Ok(Self { client, transactional_id: None, identity, began: identity })
     }
 
     /// Who it is at present.
@@ -105,15 +108,16 @@ impl FlowProducer {
         Producer { id, epoch, is_named: self.transactional_id.is_some() }
     }
 
-    /// Whether nothing that was sent under an earlier epoch can still arrive: it ended in good order, and this is the
-    /// next.
+    /// Whether nothing that was sent under an earlier epoch can still arrive: there was none, or it ended in good order
+    /// and this instance began with the next.
     pub(super) fn follows(&self, ended: impl FnOnce(&str) -> Option<EndedProducer>) -> bool {
-        let before = self.identity.epoch.checked_sub(1);
-        let before = before.map(|epoch| EndedProducer { id: self.identity.id, epoch });
-        match &self.transactional_id {
-            Some(id) => ended(id).is_some_and(|ended| Some(ended) == before),
-            // There is nothing to shut it out with.
-            None => true,
+        let before = self.began.epoch.checked_sub(1).filter(|epoch| *epoch >= 0);
+        match (&self.transactional_id, before) {
+            (Some(id), Some(epoch)) => {
+                ended(id) == Some(EndedProducer { id: self.began.id, epoch })
+            }
+            // There is nobody, or nothing to shut them out with.
+            (None, _) | (_, None) => true,
         }
     }
 

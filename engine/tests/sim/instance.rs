@@ -61,6 +61,8 @@ pub(crate) struct Instance {
     syncs: syncs::ledger::Ledger,
     emission: Emission,
     producer: Producer,
+    /// Who it was at first.
+    began: Producer,
     /// Ids of the topics that the partitions were placed with; none before.
     placed: Option<TopicIds>,
     /// Something is on its way to the offsets topic.
@@ -167,6 +169,7 @@ impl World {
             emission: Emission::new(100, 1 << 20, &syncs),
             syncs,
             producer,
+            began: producer,
             placed: None,
             storing: false,
             positions: BTreeMap::new(),
@@ -381,9 +384,9 @@ impl World {
             return self.kill(id);
         }
         let before = instance.ledger.ended(TRANSACTIONAL_ID);
-        let follows = before.is_some_and(|ended| {
-            (ended.id, Some(ended.epoch)) == (producer.id, producer.epoch.checked_sub(1))
-        });
+        let Producer { id: began_id, epoch: began, .. } = instance.began;
+        let follows = began == 0
+            || before.is_some_and(|ended| (ended.id, ended.epoch) == (began_id, began - 1));
         if !follows {
             let led = |spec: &PartitionSpec| {
                 let found = self.target.partition(TARGET_TOPIC, spec.target.index);
@@ -533,7 +536,7 @@ impl World {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         instance.ledger.commit(landing.changes);
         instance.storing = false;
-        self.hand_out(id, landing.ready);
+        self.mark(id, landing.ready);
     }
 
     /// A process is gone from one moment to the next.

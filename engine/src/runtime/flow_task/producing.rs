@@ -146,16 +146,16 @@ impl Flow {
         EngineError::Fenced { flow: self.setup.name.to_string(), transactional_id }
     }
 
-    /// Partitions that an earlier instance has written get to know our epoch, and go on then: nothing of the earlier one
-    /// can arrive there any more. If it ended in good order, there is nothing to arrive.
+    /// Partitions that an earlier instance may write get to know our epoch, and go on then: nothing of the earlier one can
+    /// arrive there any more. If it ended in good order or there was none, there is nothing to arrive.
     pub(super) async fn mark(&mut self) {
         let specs = std::mem::take(&mut self.unmarked);
         let (Some(producer), Some(store)) = (&self.producer, &self.store) else {
             // What is part of a transaction needs no mark.
             return self.hand_out(specs);
         };
-        let was_written = |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_));
-        let mut targets: Vec<_> = specs.iter().filter(was_written).map(target_of).collect();
+        let is_written = |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_));
+        let mut targets: Vec<_> = specs.iter().filter(is_written).map(target_of).collect();
         if producer.follows(|id| store.ended(id)) {
             targets.clear();
         }
