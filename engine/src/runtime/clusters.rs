@@ -8,6 +8,7 @@ use protocol_client::client::{Client, ClientOptions};
 use protocol_client::cluster::Backoff;
 use protocol_client::net::ConnectionOptions;
 use protocol_client::wire::fetch::Isolation;
+use protocol_client::wire::frame::FramePool;
 
 use super::clock::Clock;
 use crate::config::{
@@ -22,6 +23,14 @@ pub(super) struct FlowClients {
     pub(super) target: Client,
     pub(super) source_options: Arc<ConnectionOptions>,
     pub(super) target_options: Arc<ConnectionOptions>,
+}
+
+impl FlowClients {
+    /// Answers of the source are read into buffers of so many bytes at most, as long as shards ask for no more.
+    pub(super) fn within(mut self, memory_bytes: usize) -> Self {
+        Arc::make_mut(&mut self.source_options).frame_pool = FramePool::new(memory_bytes);
+        self
+    }
 }
 
 /// Clients for both clusters; they have not talked to anybody yet.

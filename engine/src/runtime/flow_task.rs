@@ -68,9 +68,10 @@ impl FlowSetup {
         threads: &Threads,
     ) -> Self {
         let name: Arc<str> = config.id().into();
-        let clients = clusters::clients(&config);
-        let shares = (threads.len() * flows.max(1)) as u64;
-        let budget_bytes = usize::try_from(process.memory_bytes / shares).unwrap_or(usize::MAX);
+        let memory_bytes = process.memory_bytes / flows.max(1) as u64;
+        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let budget_bytes = memory_bytes / threads.len();
+        let clients = clusters::clients(&config).within(memory_bytes);
         let settings = clusters::shard_settings(&config, budget_bytes, clock);
         let brokers = Brokers::new(name.clone());
         let news = Arc::new(News::default());

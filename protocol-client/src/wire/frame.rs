@@ -1,8 +1,8 @@
 //! Size-prefixed frames: one buffer per frame, lent from a bounded pool, sliced and never copied.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -39,7 +39,7 @@ fn stranger(bytes: usize) -> &'static str {
     }
 }
 
-/// Buffers for frames, kept for reuse up to a bound. Clones share one pool.
+/// Buffers for frames, kept for reuse as long as all of them together stay within a bound. Clones share one pool.
 ///
 /// A buffer comes back when the last slice of its frame is dropped.
 #[derive(Clone, Debug)]
@@ -48,60 +48,77 @@ pub struct FramePool(Arc<PoolInner>);
 #[derive(Debug)]
 struct PoolInner {
     kept: Mutex<Kept>,
-    max_kept_bytes: usize,
-    lent_bytes: AtomicUsize,
+    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     by_capacity: BTreeMap<usize, Vec<Vec<u8>>>,
     bytes: usize,
+    /// Of the buffers that are in use.
+    lent_bytes: usize,
+}
+
+impl Kept {
+    fn put(&mut self, buffer: Vec<u8>) {
+        self.bytes += buffer.capacity();
+        self.by_capacity.entry(buffer.capacity()).or_default().push(buffer);
+    }
+
+    /// The smallest buffer within these capacities.
+    fn get(&mut self, capacities: RangeInclusive<usize>) -> Option<Vec<u8>> {
+        let (&capacity, buffers) = self.by_capacity.range_mut(capacities).next()?;
+        let buffer = buffers.pop();
+        if buffers.is_empty() {
+            self.by_capacity.remove(&capacity);
+        }
+        self.bytes -= buffer.as_ref().map_or(0, Vec::capacity);
+        buffer
+    }
 }
 
 impl FramePool {
-    /// A pool that keeps at most `max_kept_bytes` of unused buffers.
-    pub fn new(max_kept_bytes: usize) -> Self {
-        Self(Arc::new(PoolInner {
-            kept: Mutex::default(),
-            max_kept_bytes,
-            lent_bytes: AtomicUsize::new(0),
-        }))
+    /// A pool that keeps unused buffers while they and those in use are no more than `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
+        Self(Arc::new(PoolInner { kept: Mutex::default(), max_bytes }))
     }
 
-    /// Bytes of frames that are still referenced somewhere.
+    /// Bytes of frames that are still referenced somewhere, or still being read.
     pub fn lent_bytes(&self) -> usize {
-        self.0.lent_bytes.load(Ordering::Relaxed)
+        self.0.lock().lent_bytes
     }
 
     /// Bytes of unused buffers kept for the next frames.
     pub fn kept_bytes(&self) -> usize {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        self.0.lock().bytes
     }
 
-    fn take(&self, length: usize) -> Vec<u8> {
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, length: usize) -> Lent {
         // A frame is accounted for by its length, so a buffer must not be much larger.
-        let found = kept.by_capacity.range_mut(length..=length.saturating_add(length / 4)).next();
-        let Some((&capacity, buffers)) = found else {
-            drop(kept);
-            return Vec::with_capacity(rounded(length));
-        };
-        let buffer = buffers.pop().unwrap_or_default();
-        if buffers.is_empty() {
-            kept.by_capacity.remove(&capacity);
+        let capacities = length..=length.saturating_add(length / 4);
+        let mut surplus = Vec::new();
+        let mut kept = self.0.lock();
+        let found = kept.get(capacities);
+        let capacity = found.as_ref().map_or_else(|| rounded(length), Vec::capacity);
+        kept.lent_bytes += capacity;
+        // Buffers that fit nobody make room for those that are needed.
+        while kept.bytes > 0 && kept.lent_bytes + kept.bytes > self.0.max_bytes {
+            surplus.extend(kept.get(0..=usize::MAX));
         }
-        kept.bytes -= capacity;
-        buffer
+        drop(kept);
+        let buffer = found.unwrap_or_else(|| Vec::with_capacity(capacity));
+        Lent { buffer, capacity, pool: Arc::clone(&self.0) }
     }
+}
 
-    fn lend(&self, buffer: Vec<u8>) -> Bytes {
-        self.0.lent_bytes.fetch_add(buffer.capacity(), Ordering::Relaxed);
-        Bytes::from_owner(Lent { buffer, pool: Arc::clone(&self.0) })
+impl PoolInner {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for FramePool {
-    /// Keeps up to 16 MiB.
+    /// Up to 16 MiB.
     fn default() -> Self {
         Self::new(16 << 20)
     }
@@ -112,8 +129,12 @@ fn rounded(length: usize) -> usize {
     length.next_multiple_of(length.next_power_of_two().div_ceil(16))
 }
 
+/// A buffer in use.
+#[derive(Debug)]
 struct Lent {
     buffer: Vec<u8>,
+    /// What it counts for.
+    capacity: usize,
     pool: Arc<PoolInner>,
 }
 
@@ -126,13 +147,11 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let capacity = buffer.capacity();
-        self.pool.lent_bytes.fetch_sub(capacity, Ordering::Relaxed);
         buffer.clear();
-        let mut kept = self.pool.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.bytes + capacity <= self.pool.max_kept_bytes {
-            kept.bytes += capacity;
-            kept.by_capacity.entry(capacity).or_default().push(buffer);
+        let mut kept = self.pool.lock();
+        kept.lent_bytes -= self.capacity;
+        if kept.lent_bytes + kept.bytes + buffer.capacity() <= self.pool.max_bytes {
+            kept.put(buffer);
         }
     }
 }
@@ -152,8 +171,31 @@ pub struct FrameAssembler {
 
 #[derive(Debug)]
 struct Partial {
-    buffer: Vec<u8>,
+    memory: Memory,
     length: usize,
+}
+
+/// Where a frame is put together.
+#[derive(Debug)]
+enum Memory {
+    /// Small: not worth a place in the pool.
+    Own(Vec<u8>),
+    Lent(Lent),
+}
+
+impl Memory {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Own(buffer) | Self::Lent(Lent { buffer, .. }) => buffer,
+        }
+    }
+
+    fn freeze(self) -> Bytes {
+        match self {
+            Self::Own(buffer) => Bytes::from(buffer),
+            Self::Lent(lent) => Bytes::from_owner(lent),
+        }
+    }
 }
 
 impl FrameAssembler {
@@ -172,8 +214,9 @@ impl FrameAssembler {
     pub fn space(&mut self) -> (&mut Vec<u8>, usize) {
         match &mut self.partial {
             Some(partial) => {
-                let missing = partial.length - partial.buffer.len();
-                (&mut partial.buffer, missing)
+                let buffer = partial.memory.buffer();
+                let missing = partial.length - buffer.len();
+                (buffer, missing)
             }
             None => {
                 self.ahead.drain(..self.ahead_at);
@@ -189,10 +232,8 @@ impl FrameAssembler {
         if self.partial.is_none() {
             self.begin()?;
         }
-        match self.partial.take_if(|partial| partial.buffer.len() == partial.length) {
-            Some(whole) => Ok(Some(self.finish(whole.buffer))),
-            None => Ok(None),
-        }
+        let whole = self.partial.take_if(|it| it.memory.buffer().len() == it.length);
+        Ok(whole.map(|whole| whole.memory.freeze()))
     }
 
     /// Whether the stream may end here without cutting a frame.
@@ -209,16 +250,15 @@ impl FrameAssembler {
             return Err(FrameError::TooLarge { bytes: length, limit: self.max_frame_bytes });
         }
         let here = &rest[..length.min(rest.len())];
-        let small = length <= READ_AHEAD_BYTES;
-        let mut buffer = if small { Vec::with_capacity(length) } else { self.pool.take(length) };
-        buffer.extend_from_slice(here);
+        let mut memory = if length <= READ_AHEAD_BYTES {
+            Memory::Own(Vec::with_capacity(length))
+        } else {
+            Memory::Lent(self.pool.take(length))
+        };
+        memory.buffer().extend_from_slice(here);
         self.ahead_at += 4 + here.len();
-        self.partial = Some(Partial { buffer, length });
+        self.partial = Some(Partial { memory, length });
         Ok(())
-    }
-
-    fn finish(&self, buffer: Vec<u8>) -> Bytes {
-        if buffer.len() <= READ_AHEAD_BYTES { Bytes::from(buffer) } else { self.pool.lend(buffer) }
     }
 }
 
@@ -302,11 +342,26 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_no_more_than_its_bound() {
+    fn unused_buffers_and_used_ones_share_one_bound() {
         let pool = FramePool::new(40_000);
-        let frames: Vec<Bytes> = (0..4).map(|_| pool.lend(pool.take(16_384))).collect();
+        let mut frames: Vec<Lent> = (0..4).map(|_| pool.take(16_384)).collect();
         assert_eq!(pool.lent_bytes(), 65_536);
+        frames.truncate(2);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (32_768, 0));
         drop(frames);
         assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 32_768));
+        let other = pool.take(32_768);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (32_768, 0), "it needs the room");
+        drop(other);
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_off_gives_its_buffer_back() {
+        let pool = FramePool::new(64 << 10);
+        let mut assembler = FrameAssembler::new(pool.clone(), 1 << 20);
+        assert!(feed(&mut assembler, &10_000i32.to_be_bytes(), 4).is_empty());
+        assert_eq!(pool.lent_bytes(), 10_240);
+        drop(assembler);
+        assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (0, 10_240));
     }
 }
