@@ -158,8 +158,7 @@ impl FetchLane {
 
     /// How much the next request asks for, as one of so many lanes, in bytes.
     pub(super) fn wish_bytes(&self, lanes: usize, settings: &ShardSettings) -> usize {
-        // Half of the budget is for answers under way, shared by the lanes; the other half for what waits.
-        let share = (settings.budget_bytes / 2 / lanes.max(1)).max(LEAST_BYTES);
+        let share = (settings.under_way_bytes() / lanes.max(1)).max(LEAST_BYTES);
         let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
         wish.min(self.pace.wish_bytes())
     }
@@ -255,6 +254,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::flow::budget::Budget;
 
     const SOME_TIME: Urgency = Urgency::WhenThereIsRoom;
 
@@ -274,19 +274,19 @@ mod tests {
 
     #[test]
     fn requests_stay_within_the_budget() {
-        let settings = ShardSettings { budget_bytes: 1 << 20, ..ShardSettings::default() };
-        let mut frames = Frames::new(settings.budget_bytes);
+        let settings = ShardSettings { budget: Budget::alone(1 << 20), ..ShardSettings::default() };
+        let mut frames = Frames::new(settings.budget.clone());
         let mut lane = lane();
         assert!(!lane.wants_request(), "nobody wants records");
         want(&mut lane, 1);
         let request =
             lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames).unwrap();
-        assert_eq!(request.max_bytes as usize, settings.budget_bytes / 4);
+        assert_eq!(request.max_bytes as usize, (1 << 20) / 8 * 3);
         assert_eq!(lane.promised_bytes(), frames.used_bytes());
         assert!(!lane.wants_request(), "one request at a time");
         lane.lose(&mut frames);
         assert_eq!(frames.used_bytes(), 0);
-        frames.reserve(settings.budget_bytes);
+        frames.reserve(1 << 20);
         assert_eq!(
             lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames),
             None
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn only_full_partitions_keep_the_broker_from_waiting() {
         let settings = ShardSettings::default();
-        let mut frames = Frames::new(settings.budget_bytes);
+        let mut frames = Frames::new(settings.budget.clone());
         let mut lane = lane();
         want(&mut lane, 1);
         want(&mut lane, 2);

@@ -7,6 +7,8 @@
 
 use slab::Slab;
 
+use super::budget::Budget;
+
 /// Name of a frame in [`Frames`].
 pub(super) type FrameKey = usize;
 
@@ -23,7 +25,7 @@ pub(super) enum Charge {
 #[derive(Debug)]
 pub(super) struct Frames {
     frames: Slab<Frame>,
-    limit_bytes: usize,
+    budget: Budget,
     used_bytes: usize,
 }
 
@@ -34,13 +36,13 @@ struct Frame {
 }
 
 impl Frames {
-    pub(super) fn new(limit_bytes: usize) -> Self {
-        Self { frames: Slab::new(), limit_bytes, used_bytes: 0 }
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { frames: Slab::new(), budget, used_bytes: 0 }
     }
 
     /// Bytes that may still be asked for.
     pub(super) fn free_bytes(&self) -> usize {
-        self.limit_bytes.saturating_sub(self.used_bytes)
+        self.budget.free_bytes(self.used_bytes)
     }
 
     /// Bytes held or promised at present.
@@ -50,17 +52,17 @@ impl Frames {
 
     /// Sets bytes aside for a fetch that is about to be sent.
     pub(super) fn reserve(&mut self, bytes: usize) {
-        self.used_bytes += bytes;
+        self.set_used(self.used_bytes + bytes);
     }
 
     /// Gives back what [`Frames::reserve`] set aside.
     pub(super) fn unreserve(&mut self, bytes: usize) {
-        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+        self.set_used(self.used_bytes.saturating_sub(bytes));
     }
 
     /// Enters a frame with one user: whoever reads it now, until it calls [`Frames::release`].
     pub(super) fn enter(&mut self, bytes: usize) -> FrameKey {
-        self.used_bytes += bytes;
+        self.reserve(bytes);
         self.frames.insert(Frame { bytes, users: 1 })
     }
 
@@ -72,7 +74,7 @@ impl Frames {
 
     /// Charges a buffer of its own.
     pub(super) fn own(&mut self, bytes: usize) -> Charge {
-        self.used_bytes += bytes;
+        self.reserve(bytes);
         Charge::Owned(bytes)
     }
 
@@ -89,7 +91,18 @@ impl Frames {
                 self.frames.remove(key).bytes
             }
         };
-        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+        self.unreserve(bytes);
+    }
+
+    fn set_used(&mut self, bytes: usize) {
+        self.budget.moved(self.used_bytes, bytes);
+        self.used_bytes = bytes;
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.set_used(0);
     }
 }
 
@@ -99,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_until_its_last_user_is_gone() {
-        let mut frames = Frames::new(1000);
+        let mut frames = Frames::new(Budget::alone(1000));
         let key = frames.enter(400);
         let first = frames.share(key);
         let second = frames.share(key);
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn promised_bytes_count_like_held_ones() {
-        let mut frames = Frames::new(100);
+        let mut frames = Frames::new(Budget::alone(100));
         frames.reserve(80);
         assert_eq!(frames.free_bytes(), 20);
         let owned = frames.own(50);

@@ -245,6 +245,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::budget::Budget;
 
     const GOLDEN: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol-client/tests/golden/batches/");
@@ -252,7 +253,7 @@ mod tests {
     /// What comes out of a queue that was given a whole segment: the numbers of records, batch by batch.
     fn through(segment: &str, mode: BatchMode) -> usize {
         let records = Bytes::from(std::fs::read(format!("{GOLDEN}{segment}.bin")).unwrap());
-        let mut frames = Frames::new(1 << 20);
+        let mut frames = Frames::new(Budget::alone(1 << 20));
         let frame = frames.enter(records.len());
         let mut queue = Queue::default();
         let limits = TargetLimits::default();
@@ -303,7 +304,7 @@ mod tests {
         records: &Bytes,
         fetch_offset: i64,
     ) -> (Queue, Frames, Result<i64, (i64, BatchError)>) {
-        let (mut queue, mut frames) = (Queue::default(), Frames::new(1 << 20));
+        let (mut queue, mut frames) = (Queue::default(), Frames::new(Budget::alone(1 << 20)));
         let frame = frames.enter(records.len());
         let mut filter = TxnFilter::default();
         let limits = TargetLimits::default();

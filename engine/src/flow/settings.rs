@@ -6,6 +6,8 @@ use std::time::Duration;
 use protocol_client::batch::AppendTime;
 use protocol_client::wire::fetch::Isolation;
 
+use super::budget::Budget;
+
 /// Whether small neighbors are merged into larger batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchMode {
@@ -69,8 +71,8 @@ pub struct ShardSettings {
     pub transactional_id: Option<Arc<str>>,
     /// Whether the source is read with `read_committed`.
     pub isolation: Isolation,
-    /// This shard's share of the memory budget, in bytes.
-    pub budget_bytes: usize,
+    /// The memory for records.
+    pub budget: Budget,
     /// Upper bound of one fetch answer, in bytes.
     pub fetch_max_bytes: i32,
     /// Upper bound of one partition's part of a fetch answer, in bytes.
@@ -100,11 +102,11 @@ impl Default for ShardSettings {
             rounds: None,
             transactional_id: None,
             isolation: Isolation::ReadUncommitted,
-            budget_bytes: 64 << 20,
+            budget: Budget::alone(64 << 20),
             fetch_max_bytes: 8 << 20,
             fetch_partition_max_bytes: 1 << 20,
             least_fetch_lanes: 1,
-            most_fetch_lanes: 64,
+            most_fetch_lanes: 256,
             fetch_max_wait_ms: 500,
             fetch_min_bytes: 1,
             produce_max_bytes: 1 << 20,
@@ -115,9 +117,14 @@ impl Default for ShardSettings {
 }
 
 impl ShardSettings {
+    /// How many bytes of the budget may be promised to answers under way; the rest is for what waits.
+    pub(super) fn under_way_bytes(&self) -> usize {
+        self.budget.most_bytes() / 4 * 3
+    }
+
     /// How many bytes of one partition may wait before it is no longer fetched.
     pub(super) fn queue_limit_bytes(&self) -> usize {
-        (self.budget_bytes / 16).clamp(64 << 10, 4 << 20)
+        (self.budget.most_bytes() / 16).clamp(64 << 10, 4 << 20)
     }
 }
 

@@ -152,7 +152,7 @@ impl Shard {
     /// A shard without partitions.
     pub fn new(settings: ShardSettings, seed: u64) -> Self {
         Self {
-            frames: Frames::new(settings.budget_bytes),
+            frames: Frames::new(settings.budget.clone()),
             round: settings.rounds.map(Round::new),
             settings,
             rng: fastrand::Rng::with_seed(seed),

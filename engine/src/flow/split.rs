@@ -247,6 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::budget::Budget;
 
     const LIMIT: usize = 1 << 20;
 
@@ -308,7 +309,7 @@ mod tests {
             Self {
                 split: Split::new(&first, 0),
                 log,
-                frames: Frames::new(LIMIT),
+                frames: Frames::new(Budget::alone(LIMIT)),
                 next: 0,
                 read: Vec::new(),
                 under_way: Vec::new(),

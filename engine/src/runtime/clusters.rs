@@ -14,6 +14,7 @@ use super::clock::Clock;
 use crate::config::{
     ClusterConfig, ConnectionConfig, FlowConfig, HeartbeatsConfig, IsolationLevel,
 };
+use crate::flow::budget::Budget;
 use crate::flow::settings::ShardSettings;
 
 /// The clients of a flow, and how its data connections are opened.
@@ -26,9 +27,9 @@ pub(super) struct FlowClients {
 }
 
 impl FlowClients {
-    /// Answers of the source are read into buffers of so many bytes at most, as long as shards ask for no more.
-    pub(super) fn within(mut self, memory_bytes: usize) -> Self {
-        Arc::make_mut(&mut self.source_options).frame_pool = FramePool::new(memory_bytes);
+    /// Answers of the source are read into these buffers.
+    pub(super) fn read_into(mut self, frames: FramePool) -> Self {
+        Arc::make_mut(&mut self.source_options).frame_pool = frames;
         self
     }
 }
@@ -54,11 +55,7 @@ pub(super) fn heartbeats_client(config: &HeartbeatsConfig) -> Client {
 }
 
 /// The settings of each of the flow's shards.
-pub(super) fn shard_settings(
-    config: &FlowConfig,
-    budget_bytes: usize,
-    clock: Clock,
-) -> ShardSettings {
+pub(super) fn shard_settings(config: &FlowConfig, budget: Budget, clock: Clock) -> ShardSettings {
     let defaults = ShardSettings::default();
     let consumer = &config.consumer;
     ShardSettings {
@@ -69,7 +66,7 @@ pub(super) fn shard_settings(
         // Each shard has its own.
         transactional_id: None,
         isolation: isolation(config),
-        budget_bytes,
+        budget,
         fetch_max_bytes: consumer.fetch_max_bytes.unwrap_or(defaults.fetch_max_bytes),
         fetch_partition_max_bytes: consumer
             .fetch_partition_max_bytes

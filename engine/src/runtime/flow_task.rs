@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::clusters::{self, FlowClients};
 use super::groups_task::GroupsSetup;
 use super::indexes::Indexes;
+use super::memory::Memory;
 use super::placement::{Placement, Seen};
 use super::producers::{self, FlowProducer};
 use super::shard_task::{self, Command, News, ShardSetup};
@@ -27,7 +28,7 @@ use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
-use crate::config::{FlowConfig, ProcessConfig};
+use crate::config::FlowConfig;
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
@@ -59,20 +60,17 @@ pub(super) struct FlowSetup {
 }
 
 impl FlowSetup {
-    /// Starts the flow's shards, one on each thread; `flows` of them share the memory.
+    /// Starts the flow's shards, one on each thread.
     pub(super) fn new(
         config: FlowConfig,
-        process: &ProcessConfig,
-        flows: usize,
+        forced: bool,
+        memory: &Memory,
         clock: Clock,
         threads: &Threads,
     ) -> Self {
         let name: Arc<str> = config.id().into();
-        let memory_bytes = process.memory_bytes / flows.max(1) as u64;
-        let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
-        let budget_bytes = memory_bytes / threads.len();
-        let clients = clusters::clients(&config).within(memory_bytes);
-        let settings = clusters::shard_settings(&config, budget_bytes, clock);
+        let clients = clusters::clients(&config).read_into(memory.frames.clone());
+        let settings = clusters::shard_settings(&config, memory.budget.clone(), clock);
         let brokers = Brokers::new(name.clone());
         let news = Arc::new(News::default());
         let shards = (0..threads.len()).map(|index| {
@@ -98,7 +96,6 @@ impl FlowSetup {
             commands
         });
         let shards = shards.collect();
-        let forced = process.forced;
         Self { name, config, clock, clients, shards, news, forced }
     }
 

@@ -11,6 +11,7 @@ use super::flow_task::{self, FlowSetup};
 use super::groups_task;
 use super::heartbeats_task;
 use super::indexes::ask_all;
+use super::memory::Memory;
 use super::shard_task::Command;
 use super::threads::Threads;
 use crate::config::Replication;
@@ -65,8 +66,11 @@ impl Engine {
         let clock = Clock::new();
         let count = replication.flows.len();
         let mut flows = Vec::with_capacity(count);
-        let flow = |config| FlowSetup::new(config, &replication.process, count, clock, &data);
+        let process = &replication.process;
+        let memory = Memory::new(process.memory_bytes, count * data.len());
+        let flow = |config| FlowSetup::new(config, process.forced, &memory, clock, &data);
         let setups: Vec<FlowSetup> = replication.flows.into_iter().map(flow).collect();
+        control.spawn_on(0, move || memory.tidy());
         for setup in &setups {
             let back = setups.iter().find(|other| other.is_back_of(setup)).map(FlowSetup::indexes);
             if let Some(groups) = setup.groups(back) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::flow::budget::Budget;
 use engine::flow::event::{Effect, Event, Failure, Happening, Start};
 use engine::flow::settings::ShardSettings;
 use engine::flow::shard::PartitionState;
@@ -64,7 +65,7 @@ fn a_failed_partition_does_not_make_the_others_be_polled() {
 
 #[test]
 fn a_full_partition_may_come_back_soon() {
-    let settings = ShardSettings { budget_bytes: 8 << 20, ..ShardSettings::default() };
+    let settings = ShardSettings { budget: Budget::alone(8 << 20), ..ShardSettings::default() };
     let mut rig = Rig::running(settings, 2);
     rig.bring(sized(0, &[1, 1, 1], 600_000));
     let next = rig.fetches().remove(0);
@@ -276,7 +277,7 @@ fn a_connection_that_comes_too_late_is_closed() {
 
 #[test]
 fn a_tiny_budget_still_moves_records() {
-    let settings = ShardSettings { budget_bytes: 10_000, ..ShardSettings::default() };
+    let settings = ShardSettings { budget: Budget::alone(10_000), ..ShardSettings::default() };
     let mut rig = Rig::running(settings, 1);
     rig.bring(batches(0, &[5]));
     assert!(rig.fetches().is_empty(), "the budget is used up");
@@ -287,7 +288,7 @@ fn a_tiny_budget_still_moves_records() {
 
 #[test]
 fn lanes_take_turns_when_the_budget_is_for_one_only() {
-    let settings = ShardSettings { budget_bytes: 1_000, ..ShardSettings::default() };
+    let settings = ShardSettings { budget: Budget::alone(1_000), ..ShardSettings::default() };
     let mut rig = Rig::new(settings);
     rig.lead(Side::Source, &[1, 2, 3]);
     rig.lead(Side::Target, &[1, 1, 1]);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
 use embedded_broker::{BrokerOptions, Record};
+use engine::flow::budget::Budget;
 use engine::flow::event::{Event, LaneId, NodeId, PartitionSpec, Producer};
 use engine::flow::settings::{BatchMode, ShardSettings};
 use engine::model::{Moment, Side};
@@ -136,7 +137,7 @@ impl World {
             if rng.bool() { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
         let settings = ShardSettings {
             // From less than one batch to more than there ever is.
-            budget_bytes: 1 << rng.u32(13..28),
+            budget: Budget::alone(1 << rng.u32(13..28)),
             fetch_max_bytes: 1 << rng.u32(8..24),
             fetch_partition_max_bytes: 1 << rng.u32(8..21),
             produce_max_bytes: 1 << rng.u32(8..23),

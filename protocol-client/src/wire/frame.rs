@@ -55,6 +55,8 @@ struct PoolInner {
 struct Kept {
     by_capacity: BTreeMap<usize, Vec<Vec<u8>>>,
     bytes: usize,
+    /// The least that `bytes` has been since the last [`FramePool::trim`].
+    idle_bytes: usize,
     /// Of the buffers that are in use.
     lent_bytes: usize,
 }
@@ -73,6 +75,7 @@ impl Kept {
             self.by_capacity.remove(&capacity);
         }
         self.bytes -= buffer.as_ref().map_or(0, Vec::capacity);
+        self.idle_bytes = self.idle_bytes.min(self.bytes);
         buffer
     }
 }
@@ -91,6 +94,18 @@ impl FramePool {
     /// Bytes of unused buffers kept for the next frames.
     pub fn kept_bytes(&self) -> usize {
         self.0.lock().bytes
+    }
+
+    /// Frees what nobody has needed since the last call.
+    pub fn trim(&self) {
+        let mut unused = Vec::new();
+        let mut kept = self.0.lock();
+        let idle_bytes = kept.idle_bytes;
+        let enough = kept.bytes - idle_bytes;
+        while kept.bytes > enough {
+            unused.extend(kept.get(0..=usize::MAX));
+        }
+        kept.idle_bytes = kept.bytes;
     }
 
     fn take(&self, length: usize) -> Lent {
@@ -353,6 +368,21 @@ mod tests {
         let other = pool.take(32_768);
         assert_eq!((pool.lent_bytes(), pool.kept_bytes()), (32_768, 0), "it needs the room");
         drop(other);
+    }
+
+    #[test]
+    fn what_nobody_needs_is_freed() {
+        let pool = FramePool::new(1 << 20);
+        let frames: Vec<Lent> = (0..4).map(|_| pool.take(16_384)).collect();
+        pool.trim();
+        drop(frames);
+        pool.trim();
+        assert_eq!(pool.kept_bytes(), 65_536, "they were needed just now");
+        drop((pool.take(16_384), pool.take(8_192)));
+        pool.trim();
+        assert_eq!(pool.kept_bytes(), 16_384);
+        pool.trim();
+        assert_eq!(pool.kept_bytes(), 0);
     }
 
     #[test]

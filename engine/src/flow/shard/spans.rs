@@ -13,7 +13,7 @@ use crate::model::{Moment, Side};
 const ALONE: u32 = 2;
 
 /// What a lane has to have of the budget at least, in bytes: less would not be worth a connection.
-const LEAST_SHARE_BYTES: usize = 256 << 10;
+const LEAST_SHARE_BYTES: usize = 128 << 10;
 
 impl Shard {
     /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
@@ -43,7 +43,7 @@ impl Shard {
     fn most_lanes(&self) -> u16 {
         let splits = self.splits.iter().filter_map(|key| self.partitions.get(key));
         let largest = splits.map(|slot| slot.flow.largest_batch_bytes()).max().unwrap_or(0);
-        let room = self.settings.budget_bytes / 2 / largest.max(LEAST_SHARE_BYTES);
+        let room = self.settings.under_way_bytes() / largest.max(LEAST_SHARE_BYTES);
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         room.min(self.settings.most_fetch_lanes).max(self.settings.least_fetch_lanes)
     }
@@ -107,7 +107,7 @@ impl Shard {
         let lanes = self.fetch_lanes.len();
         let free = self.fetch_lanes.iter().filter(|(_, lane)| lane.takes_span());
         let free: Vec<FetchKey> = free.map(|(at, _)| *at).collect();
-        let ahead_limit_bytes = self.settings.budget_bytes / 2 / self.splits.len();
+        let ahead_limit_bytes = self.settings.under_way_bytes() / self.splits.len();
         for at in free {
             let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
             let wish_bytes = lane.wish_bytes(lanes, &self.settings);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use protocol_client::batch::BatchBuilder;
 
 use super::*;
+use crate::flow::budget::Budget;
 
 const TIMED_OUT: ErrorCode = ErrorCode::REQUEST_TIMED_OUT;
 const OUT_OF_ORDER: ErrorCode = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
@@ -71,7 +72,7 @@ fn sequences(target: &TargetSide) -> Vec<i32> {
 
 #[test]
 fn batches_leave_from_the_front_only() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2, 3], &mut frames);
     assert_eq!(target.on_answer(1, Ok(102), &mut frames), Step::Nothing);
     assert_eq!((target.window.len(), target.target_next()), (2, Some(100)));
@@ -83,7 +84,7 @@ fn batches_leave_from_the_front_only() {
 
 #[test]
 fn until_the_first_acknowledgement_one_batch_is_under_way() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = TargetSide::new(OffsetIndex::default());
     assert!(!target.has_room(), "the target's end is not known");
     target.start(0);
@@ -101,7 +102,7 @@ fn until_the_first_acknowledgement_one_batch_is_under_way() {
 
 #[test]
 fn an_answer_counts_for_its_own_sending() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2], &mut frames);
     assert_eq!(target.on_leader_moved(), Step::AskEnd);
     assert_eq!(target.on_end(100, &mut frames), Step::Settled);
@@ -114,7 +115,7 @@ fn an_answer_counts_for_its_own_sending() {
 
 #[test]
 fn the_first_error_decides() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2, 3, 4], &mut frames);
     target.on_answer(0, Err(TIMED_OUT), &mut frames);
     target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
@@ -128,7 +129,7 @@ fn the_first_error_decides() {
 
 #[test]
 fn a_lost_sequence_is_believed_late_and_starts_a_new_epoch() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2, 3], &mut frames);
     target.on_answer(0, Err(OUT_OF_ORDER), &mut frames);
     target.on_answer(1, Err(OUT_OF_ORDER), &mut frames);
@@ -147,7 +148,7 @@ fn a_lost_sequence_is_believed_late_and_starts_a_new_epoch() {
 
 #[test]
 fn an_epoch_that_is_refused_is_spent_at_once() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2], &mut frames);
     target.on_producer((7, 1));
     assert_eq!(target.producer, Some((7, 0)), "its own is as good as any");
@@ -158,7 +159,7 @@ fn an_epoch_that_is_refused_is_spent_at_once() {
 
 #[test]
 fn foreign_batches_are_stepped_over_and_the_index_stays_exact() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[1, 3], &mut frames);
     target.on_leader_moved();
     // As many foreign records as the first batch has: only the stamps tell them apart.
@@ -177,7 +178,7 @@ fn foreign_batches_are_stepped_over_and_the_index_stays_exact() {
 
 #[test]
 fn what_was_compacted_meanwhile_is_proven_by_what_came_after() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2, 1, 3], &mut frames);
     target.on_leader_moved();
     assert_eq!(target.on_end(106, &mut frames), Step::Read(100));
@@ -196,7 +197,7 @@ fn what_was_compacted_meanwhile_is_proven_by_what_came_after() {
 
 #[test]
 fn an_answer_behind_what_was_expected_tells_of_others() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2], &mut frames);
     target.on_answer(0, Ok(103), &mut frames);
     assert_eq!((target.take_foreign(), target.target_next()), (Some((100, 103, 3)), Some(105)));
@@ -205,7 +206,7 @@ fn an_answer_behind_what_was_expected_tells_of_others() {
 
 #[test]
 fn an_answer_before_what_is_known_is_not_believed() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2], &mut frames);
     let shrank = Step::TargetShrank { expected: 100, end: 98 };
     assert_eq!(target.on_answer(0, Ok(98), &mut frames), shrank);
@@ -213,7 +214,7 @@ fn an_answer_before_what_is_known_is_not_believed() {
 
 #[test]
 fn a_log_that_is_too_short_is_believed_after_some_doubts() {
-    let mut frames = Frames::new(1 << 20);
+    let mut frames = Frames::new(Budget::alone(1 << 20));
     let mut target = sent(&[2], &mut frames);
     target.on_leader_moved();
     for _ in 0..DOUBTS_ABOUT_LOSS {
@@ -241,7 +242,7 @@ proptest! {
         foreign in prop::collection::vec(any::<bool>(), WINDOW_BATCHES),
     ) {
         let appended = appended.min(counts.len());
-        let mut frames = Frames::new(1 << 20);
+        let mut frames = Frames::new(Budget::alone(1 << 20));
         let mut target = sent(&counts, &mut frames);
         let mut order = Vec::new();
         for (at, foreign) in foreign.iter().enumerate().take(appended) {
