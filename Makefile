@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-distance bench-static bench-sweep
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-distance bench-static bench-sweep
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -53,6 +53,10 @@ bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; ten minutes
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches compare
+
+bench-many: ## 100 000 partitions between embedded brokers, idle and with a trickle; three minutes
+	cargo build --release --locked -p benches -p kmirror
+	target/release/benches many
 
 bench-distance: ## the source behind a line of 1 Gbit/s and up to 200 ms; needs root
 	cargo build --release --locked -p benches -p kmirror

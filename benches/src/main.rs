@@ -4,6 +4,7 @@ mod child;
 mod compare;
 mod distance;
 mod fill;
+mod many;
 mod relay;
 mod report;
 mod roles;
@@ -51,6 +52,8 @@ enum Command {
     Volume(volume::VolumeArgs),
     /// How kmirror's cost grows with partitions, smaller batches and codecs, between null brokers
     Sweep(sweep::SweepArgs),
+    /// A hundred thousand partitions between embedded brokers: memory, CPU and start, idle and with a trickle
+    Many(many::ManyArgs),
     /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
     Syncs(syncs::SyncsArgs),
     /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Distance(args) => distance::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Many(args) => many::run(&args),
         Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),

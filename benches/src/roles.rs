@@ -4,6 +4,7 @@ use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,6 +12,7 @@ use clap::Subcommand;
 use embedded_broker::{Cluster, ClusterOptions, EndlessTopic, TopicSpec};
 use engine::config::{Input, NoSurroundings, resolve};
 use engine::runtime::Engine;
+use protocol_client::batch::BatchBuilder;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::child::Done;
@@ -29,6 +31,15 @@ pub(crate) enum Role {
         /// `TopicSpec` in its text form
         #[arg(long, value_parser = TopicSpec::parse)]
         null: Option<TopicSpec>,
+        /// How many ordinary topics it has besides
+        #[arg(long, default_value_t = 0)]
+        topics: i32,
+        /// And how many partitions each of them has
+        #[arg(long, default_value_t = 1)]
+        partitions: i32,
+        /// How many records it appends to them in a second
+        #[arg(long, default_value_t = 0)]
+        trickle: i32,
     },
     /// kmirror's engine with the text of an mm2.properties
     Engine {
@@ -53,7 +64,9 @@ pub(crate) enum Role {
 /// Plays a role until the standard input ends.
 pub(crate) fn run(role: Role) -> Result<()> {
     match role {
-        Role::Broker { endless, null } => broker(endless, null),
+        Role::Broker { endless, null, topics, partitions, trickle } => {
+            broker(endless, null, Many { topics, partitions, trickle })
+        }
         Role::Engine { properties } => engine(&properties),
         Role::Sender => end_of_relay(send),
         Role::Receiver => end_of_relay(discard),
@@ -77,7 +90,40 @@ fn runtime() -> Result<Runtime> {
     Ok(Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
-fn broker(endless: Option<EndlessTopic>, null: Option<TopicSpec>) -> Result<()> {
+/// Ordinary topics, `many0` and so on.
+struct Many {
+    topics: i32,
+    partitions: i32,
+    trickle: i32,
+}
+
+impl Many {
+    fn create(&self, cluster: &Cluster) -> Result<()> {
+        for number in 0..self.topics {
+            let spec = TopicSpec::new(&format!("many{number}"), self.partitions);
+            cluster.create_topic(spec).map_err(|(error, what)| anyhow!("{error}: {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// Appends one record after the other, to another partition each time, until the process ends.
+    fn feed(&self, cluster: &Cluster) -> Result<()> {
+        let mut batch = BatchBuilder::new();
+        batch.push(None, Some(&[7; 200]), &[], 0);
+        let batch = batch.build().context("a record was pushed")?.bytes;
+        let all = self.topics * self.partitions;
+        let mut at = 0;
+        loop {
+            // A step that is prime to the number of all comes by everywhere.
+            at = (at + 7919) % all;
+            let topic = format!("many{}", at / self.partitions);
+            cluster.append(&topic, at % self.partitions, &batch, false).context("it exists")?;
+            thread::sleep(Duration::from_secs(1) / self.trickle.unsigned_abs());
+        }
+    }
+}
+
+fn broker(endless: Option<EndlessTopic>, null: Option<TopicSpec>, many: Many) -> Result<()> {
     let runtime = runtime()?;
     let cluster = runtime.block_on(Cluster::start(ClusterOptions::default()))?;
     if let Some(endless) = endless {
@@ -88,6 +134,16 @@ fn broker(endless: Option<EndlessTopic>, null: Option<TopicSpec>) -> Result<()> 
         let name = spec.name.clone();
         cluster.create_topic(spec).map_err(|(error, what)| anyhow!("{error}: {what}"))?;
         cluster.make_null(&name, None);
+    }
+    many.create(&cluster)?;
+    let cluster = Arc::new(cluster);
+    if many.trickle > 0 {
+        let cluster = Arc::clone(&cluster);
+        thread::spawn(move || {
+            if let Err(error) = many.feed(&cluster) {
+                eprintln!("no more records: {error:#}");
+            }
+        });
     }
     serve(&cluster.bootstrap(), || Ok(Done::default()))
 }
@@ -119,7 +175,7 @@ fn engine(properties: &str) -> Result<()> {
 fn end_of_relay(work: fn(TcpStream) -> std::io::Result<()>) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         // An end of the relay that goes away is the end of its measurement.
         for stream in listener.incoming().flatten() {
             let _ = work(stream);
@@ -147,7 +203,7 @@ fn relay(from: SocketAddr, to: SocketAddr, buffer_bytes: usize) -> Result<()> {
     let mut target = TcpStream::connect(to)?;
     let carried = Arc::new(AtomicU64::new(0));
     let count = carried.clone();
-    std::thread::spawn(move || -> std::io::Result<()> {
+    thread::spawn(move || -> std::io::Result<()> {
         let mut buffer = vec![0; buffer_bytes];
         loop {
             let read = source.read(&mut buffer)?;

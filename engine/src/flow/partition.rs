@@ -23,11 +23,11 @@ use super::frames::{FrameKey, Frames};
 use super::outgoing::Outgoing;
 use super::queue::Queue;
 use super::recovery::Recovery;
-use super::settings::ShardSettings;
+use super::settings::{ShardSettings, TargetLimits};
 use super::split::{Split, Ticket};
 use super::target_side::{Delivered, Outcome, Phase, Spent, Step, TargetSide};
 use crate::index::OffsetIndex;
-use crate::model::{Moment, Side};
+use crate::model::{Moment, Side, TopicPartition};
 
 /// What a partition may use and say while it handles an input.
 pub(super) struct Cx<'a> {
@@ -89,9 +89,18 @@ pub enum PartitionState {
     Failed,
 }
 
+/// What was asked for; the index that came with it grows in [`TargetSide`].
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) source: TopicPartition,
+    pub(super) target: TopicPartition,
+    pub(super) start: Start,
+    pub(super) limits: TargetLimits,
+}
+
 #[derive(Debug)]
 pub(super) struct PartitionFlow {
-    pub(super) spec: PartitionSpec,
+    pub(super) spec: Assigned,
     pub(super) source_leader: Option<Leader>,
     pub(super) target_leader: Option<Leader>,
     run: Run,
@@ -131,7 +140,9 @@ pub(super) struct PartitionFlow {
 }
 
 impl PartitionFlow {
-    pub(super) fn new(mut spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
+    pub(super) fn new(spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
+        let PartitionSpec { source, target, start, limits, index } = spec;
+        let spec = Assigned { source, target, start, limits };
         let mut run = Run::Active;
         let mut epochs = Epochs::default();
         let fetch_offset = match &spec.start {
@@ -150,7 +161,7 @@ impl PartitionFlow {
         if end_asked {
             cx.notes.push(Note::AskTargetEnd);
         }
-        let mut target = TargetSide::new(std::mem::take(&mut spec.index));
+        let mut target = TargetSide::new(index);
         if cx.settings.rounds.is_some() {
             target.use_transactions();
         }

@@ -76,6 +76,15 @@ impl Progress {
     }
 }
 
+/// Whose indexes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that may have changed since they were asked for the last time.
+    Changed,
+    /// All.
+    All,
+}
+
 /// What of a partition's index a flush has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncState {
@@ -96,13 +105,16 @@ pub struct SyncState {
 pub struct Shard {
     settings: ShardSettings,
     rng: fastrand::Rng,
-    partitions: BTreeMap<PartitionKey, Slot>,
+    /// Boxed, because the map leaves almost every second place empty when keys only grow.
+    partitions: BTreeMap<PartitionKey, Box<Slot>>,
     /// The keys by topic and partition, as the source calls them.
     keys: BTreeMap<(Arc<str>, i32), PartitionKey>,
     next_key: PartitionKey,
     fetch_lanes: BTreeMap<FetchKey, FetchLane>,
     /// How many lanes the source's brokers are to have.
     fleets: BTreeMap<NodeId, Fleet>,
+    /// Partitions whose index may have changed since somebody asked.
+    changed: Vec<PartitionKey>,
     /// Partitions that several lanes read.
     splits: BTreeSet<PartitionKey>,
     produce_lanes: BTreeMap<NodeId, ProduceLane>,
@@ -135,6 +147,8 @@ struct Slot {
     ready: bool,
     /// How many answers in a row were full, and full of it alone.
     alone: u32,
+    /// Its index may have changed since somebody asked.
+    changed: bool,
     /// Wall-clock latency of the last delivered batch.
     latency_ms: Option<i64>,
 }
@@ -161,6 +175,7 @@ impl Shard {
             next_key: 0,
             fetch_lanes: BTreeMap::new(),
             fleets: BTreeMap::new(),
+            changed: Vec::new(),
             splits: BTreeSet::new(),
             produce_lanes: BTreeMap::new(),
             views: [None, None],
@@ -270,11 +285,19 @@ impl Shard {
         self.keys.range(all).map(|(_, key)| *key).collect()
     }
 
-    /// The state of all indexes that say something.
-    pub fn sync_states(&mut self) -> Vec<SyncState> {
-        let states = self.partitions.values_mut().filter_map(|slot| {
+    /// The state of the indexes that know of a record.
+    pub fn sync_states(&mut self, which: Which) -> Vec<SyncState> {
+        let changed = std::mem::take(&mut self.changed);
+        let keys = match which {
+            Which::Changed => changed,
+            Which::All => self.partitions.keys().copied().collect(),
+        };
+        let states = keys.into_iter().filter_map(|key| {
+            let slot = self.partitions.get_mut(&key)?;
+            slot.changed = false;
             let index = slot.flow.index();
             let (generation, breaks, end) = (index.generation(), index.breaks(), index.end()?);
+            index.last_pair()?;
             let source = slot.flow.spec.source.clone();
             let ids = TopicIds { source: source.topic_id, target: slot.flow.spec.target.topic_id };
             Some(SyncState { source, ids, generation, breaks, end })
@@ -309,7 +332,8 @@ impl Shard {
         self.next_key += 1;
         let source = &flow.spec.source;
         self.keys.insert((source.topic.clone(), source.index), key);
-        self.partitions.insert(key, Slot { flow, ready: false, alone: 0, latency_ms: None });
+        let slot = Slot { flow, ready: false, alone: 0, changed: false, latency_ms: None };
+        self.partitions.insert(key, Box::new(slot));
         self.act_on(key, notes, effects);
         for side in [Side::Source, Side::Target] {
             self.place(now, key, side, effects);
@@ -414,6 +438,10 @@ impl Shard {
         let Some(slot) = self.partitions.get(&key) else { return };
         let home = slot.flow.source_leader.map(|leader| self.home(key, leader.node));
         let Some(slot) = self.partitions.get_mut(&key) else { return };
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(key);
+        }
         let want = if self.draining { None } else { slot.flow.want(&self.settings) };
         let is_split = slot.flow.is_split();
         match is_split {

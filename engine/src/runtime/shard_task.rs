@@ -25,7 +25,7 @@ use crate::flow::event::{
     Producer,
 };
 use crate::flow::settings::ShardSettings;
-use crate::flow::shard::{Progress, Shard, SyncState};
+use crate::flow::shard::{Progress, Shard, SyncState, Which};
 use crate::index::{OffsetIndex, Translation};
 use crate::model::{Side, TopicPartition};
 
@@ -49,7 +49,7 @@ pub(super) enum Command {
     /// Records are written in these transactions.
     Transactions(Box<TransactionsSetup>),
     /// What is there to store of the indexes?
-    SyncStates(oneshot::Sender<Vec<SyncState>>),
+    SyncStates(Which, oneshot::Sender<Vec<SyncState>>),
     /// The indexes of these partitions of the source, of those that the shard has.
     Indexes(Vec<Named>, oneshot::Sender<Vec<(Named, OffsetIndex)>>),
     /// Positions on the other side, of the partitions that the shard has.
@@ -190,8 +190,8 @@ impl Shell {
             Command::Transactions(setup) => {
                 self.transactions = Some(Rc::new(Transactions::new(*setup)));
             }
-            Command::SyncStates(answer) => {
-                let _ = answer.send(self.shard.sync_states());
+            Command::SyncStates(which, answer) => {
+                let _ = answer.send(self.shard.sync_states(which));
             }
             Command::Indexes(partitions, answer) => {
                 let found = partitions.into_iter().filter_map(|at| {

@@ -19,6 +19,7 @@ use super::shard_task::Command;
 use super::tell::{Troubles, refusal};
 use crate::config::OffsetSyncsConfig;
 use crate::flow::settings::TargetLimits;
+use crate::flow::shard::Which;
 use crate::index::OffsetIndex;
 use crate::model::TopicIds;
 use crate::syncs::emission::{Due, Emission};
@@ -197,8 +198,10 @@ impl Writer {
 
     /// Writes what is due; answers whether that worked.
     async fn flush(&mut self, is_last: bool) -> bool {
-        let states = ask_all(&self.setup.shards, Command::SyncStates).await;
-        let due = self.emission.due(&states, self.setup.clock.now(), is_last);
+        // An answer may have been lost together with the flush that asked for it.
+        let which = if is_last { Which::All } else { Which::Changed };
+        let states = ask_all(&self.setup.shards, |answer| Command::SyncStates(which, answer)).await;
+        let due = self.emission.due(states, self.setup.clock.now(), is_last);
         let names: Vec<Named> = due.keys().cloned().collect();
         for names in names.chunks(AT_ONCE) {
             if let Err(error) = self.write_some(names, &due).await {
@@ -219,6 +222,7 @@ impl Writer {
     ) -> Result<(), ClientError> {
         let ask = |answer| Command::Indexes(names.to_vec(), answer);
         let indexes = ask_all(&self.setup.shards, ask).await;
+        self.emission.keep_only(names, &indexes);
         let due = indexes.into_iter().map(|(partition, index)| {
             let ids = ids.get(&partition).copied().unwrap_or_default();
             Due { partition, ids, index }

@@ -1,7 +1,7 @@
 //! Which indexes are written to the offset-syncs topic, and when: seldom enough that no source floods it, often enough
 //! that little is forgotten by a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol_client::batch::{BatchBuilder, BatchError, Compression, Rebuilt};
@@ -66,6 +66,8 @@ pub struct Emission {
     lag_max: i64,
     max_message_bytes: usize,
     emitted: BTreeMap<Named, Emitted>,
+    /// What has changed and is not known to be written.
+    changed: BTreeMap<Named, SyncState>,
 }
 
 impl Emission {
@@ -80,25 +82,37 @@ impl Emission {
                 Emitted { end, breaks: row.index.breaks(), bytes: 0, at: None },
             ))
         });
-        Self { lag_max: i64::from(lag_max), max_message_bytes, emitted: emitted.collect() }
+        Self {
+            lag_max: i64::from(lag_max),
+            max_message_bytes,
+            emitted: emitted.collect(),
+            changed: BTreeMap::new(),
+        }
     }
 
-    /// Which indexes have to be written now; all that changed, if nothing comes after.
+    /// Which indexes have to be written now, given the `states` of those that may have changed since the last call; all
+    /// that changed, if nothing comes after.
     pub fn due(
-        &self,
-        states: &[SyncState],
+        &mut self,
+        states: Vec<SyncState>,
         now: Moment,
         is_last: bool,
     ) -> BTreeMap<Named, TopicIds> {
-        let due = states.iter().filter_map(|state| {
-            let partition = (state.source.topic.clone(), state.source.index);
-            let is_due = match self.emitted.get(&partition) {
-                None => true,
-                Some(emitted) => emitted.is_due(state, now, self.lag_max, is_last),
-            };
-            is_due.then_some((partition, state.ids))
+        let named = |state: SyncState| ((state.source.topic.clone(), state.source.index), state);
+        self.changed.extend(states.into_iter().map(named));
+        let emitted = &self.emitted;
+        self.changed.retain(|at, state| emitted.get(at).is_none_or(|it| it.differs(state)));
+        let due = self.changed.iter().filter(|(partition, state)| {
+            let emitted = self.emitted.get(*partition);
+            emitted.is_none_or(|it| it.is_due(state, now, self.lag_max, is_last))
         });
-        due.collect()
+        due.map(|(partition, state)| (partition.clone(), state.ids)).collect()
+    }
+
+    /// Of the partitions that were due only these are there still.
+    pub fn keep_only(&mut self, due: &[Named], found: &[(Named, OffsetIndex)]) {
+        let found: BTreeSet<&Named> = found.iter().map(|(partition, _)| partition).collect();
+        due.iter().filter(|at| !found.contains(at)).for_each(|at| drop(self.changed.remove(at)));
     }
 
     /// The batches that store these indexes. Those that have no record yet are left out.
@@ -148,10 +162,11 @@ fn empty() -> BatchBuilder {
 }
 
 impl Emitted {
+    fn differs(&self, state: &SyncState) -> bool {
+        (state.end, state.breaks) != (self.end, self.breaks)
+    }
+
     fn is_due(&self, state: &SyncState, now: Moment, lag_max: i64, is_last: bool) -> bool {
-        if (state.end, state.breaks) == (self.end, self.breaks) {
-            return false;
-        }
         let Some(at) = self.at.filter(|_| !is_last) else { return true };
         let records = state.end.1 - self.end.1;
         let wait = match state.breaks != self.breaks || records >= lag_max {
@@ -196,7 +211,7 @@ mod tests {
         now: Moment,
         ledger: &mut Ledger,
     ) -> bool {
-        let due = emission.due(&[state(index)], now, false);
+        let due = emission.due(vec![state(index)], now, false);
         let due: Vec<Due> = due
             .into_iter()
             .map(|(partition, ids)| Due { partition, ids, index: index.clone() })
@@ -250,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_written_stays_due_without_being_told_again() {
+        let mut emission = Emission::new(100, 1 << 20, &Ledger::default());
+        let mut index = OffsetIndex::default();
+        index.append(0, 0, 10);
+        let partition: Named = ("t".into(), 3);
+        assert_eq!(emission.due(vec![state(&index)], at(0), false).len(), 1);
+        assert_eq!(emission.due(vec![], at(1), false).len(), 1, "the write failed");
+        let due = Due { partition: partition.clone(), ids: IDS, index: index.clone() };
+        let written = emission.encode(&[due], at(1), 0).unwrap();
+        emission.commit(written);
+        assert!(emission.due(vec![], at(60_000), true).is_empty());
+        index.append(10, 10, 1);
+        assert!(emission.due(vec![state(&index)], at(2), false).is_empty(), "not yet");
+        assert_eq!(emission.due(vec![], at(60_000), false).len(), 1, "but later");
+        emission.keep_only(&[partition], &[]);
+        assert!(emission.due(vec![], at(60_000), true).is_empty(), "its topic is gone");
+    }
+
+    #[test]
     fn a_large_index_writes_seldom_and_fits() {
         let mut ledger = Ledger::default();
         let mut emission = Emission::new(100, 20_000, &ledger);
@@ -259,7 +293,7 @@ mod tests {
             for i in second * 1000..(second + 1) * 1000 {
                 index.append(i * 15 + i % 3, i * 10, 10);
             }
-            let due = emission.due(&[state(&index)], at(second.unsigned_abs() * 1000), false);
+            let due = emission.due(vec![state(&index)], at(second.unsigned_abs() * 1000), false);
             let due: Vec<Due> = due
                 .into_iter()
                 .map(|(partition, ids)| Due { partition, ids, index: index.clone() })
@@ -274,7 +308,7 @@ mod tests {
             emission.commit(written);
         }
         assert!((10..40).contains(&batches), "{batches}");
-        let last = emission.due(&[state(&index)], at(60_000), true);
+        let last = emission.due(vec![state(&index)], at(60_000), true);
         assert_eq!(last.len(), 1, "at the end everything is due");
     }
 }

@@ -12,7 +12,7 @@ use engine::flow::event::{
     Report, Start,
 };
 use engine::flow::settings::{DivergencePolicy, GapPolicy, TargetLimits};
-use engine::flow::shard::{PartitionState, Progress, Shard};
+use engine::flow::shard::{PartitionState, Progress, Shard, Which};
 use engine::index::OffsetIndex;
 use engine::model::{Pair, Side, TopicIds, TopicPartition};
 use engine::positions::beginning::{Beginning, Situation, Surprise, with_index};
@@ -488,8 +488,8 @@ impl World {
                 indexes.insert(partition, index.clone());
             }
         }
-        let due = instance.emission.due(&instance.shard.sync_states(), now, false).into_iter();
-        let due = due.filter_map(|(partition, ids)| {
+        let due = instance.emission.due(instance.shard.sync_states(Which::Changed), now, false);
+        let due = due.into_iter().filter_map(|(partition, ids)| {
             let index = indexes.remove(&partition.1)?;
             Some(Due { partition, ids, index })
         });
