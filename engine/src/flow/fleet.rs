@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
+use super::pace::NEAR;
 use crate::model::Moment;
-
-/// Nearer than this one lane is enough: 100 KiB for each round trip are 50 MB/s then.
-const NEAR: Duration = Duration::from_millis(2);
 
 /// How long the rate is measured at least.
 const WINDOW: Duration = Duration::from_millis(500);

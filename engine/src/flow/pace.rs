@@ -8,6 +8,9 @@ use crate::model::Moment;
 /// What is asked for at first, and near: some hundred microseconds of copying, beside which the cost of a request is small.
 const NEAR_BYTES: usize = 1 << 20;
 
+/// Nearer than this, one connection and little at a time are enough: 100 KiB for each round trip are 50 MB/s.
+pub(super) const NEAR: Duration = Duration::from_millis(2);
+
 /// A full answer that takes less than so many round trips leaves the line idle for too much of the time.
 const FEW_ROUND_TRIPS: u32 = 3;
 
@@ -18,7 +21,7 @@ const MANY_ROUND_TRIPS: u32 = 4 * FEW_ROUND_TRIPS;
 #[derive(Debug)]
 pub(super) struct Pace {
     wish_bytes: usize,
-    /// The shortest that anything took: opening the connection, or an answer with records.
+    /// The shortest that anything took: opening the connection, or an answer.
     round_trip: Option<Duration>,
     /// When the connection was begun, or the request sent.
     since: Moment,
@@ -57,14 +60,17 @@ impl Pace {
     /// It was answered with so many bytes of the `limit_bytes` that it asked for; answers how long that took.
     pub(super) fn answered(&mut self, now: Moment, bytes: usize, limit_bytes: usize) -> Duration {
         let took = now - self.since;
+        // A machine that is busy makes a near broker look far for a while.
+        let round_trip = self.round_trip.map_or(took, |shortest| shortest.min(took));
+        self.round_trip = Some(round_trip);
         let is_full = bytes >= limit_bytes / 4 * 3;
         if !is_full || bytes == 0 {
             return took;
         }
-        let round_trip = self.round_trip.map_or(took, |shortest| shortest.min(took));
-        self.round_trip = Some(round_trip);
         // What the budget leaves is no measure of what the line takes.
-        if took < round_trip * FEW_ROUND_TRIPS && limit_bytes >= self.wish_bytes {
+        if round_trip < NEAR {
+            self.wish_bytes = NEAR_BYTES;
+        } else if took < round_trip * FEW_ROUND_TRIPS && limit_bytes >= self.wish_bytes {
             self.wish_bytes = self.wish_bytes.saturating_mul(2);
         } else if took > round_trip * MANY_ROUND_TRIPS {
             self.wish_bytes = (self.wish_bytes / 2).max(NEAR_BYTES);
@@ -105,6 +111,20 @@ mod tests {
         // 1 Gbit/s and 100 ms: 12.5 MB are under way at a time.
         let far = settled(100_000, 125_000);
         assert!((25_000_000..=64 << 20).contains(&far), "{far}");
+    }
+
+    #[test]
+    fn a_near_broker_that_looks_far_at_first_is_asked_for_little() {
+        let mut pace = Pace::new();
+        pace.connecting(Moment::default());
+        pace.connected(Moment::default() + Duration::from_millis(60));
+        let mut answer = |took_us| {
+            let bytes = pace.wish_bytes();
+            pace.answered(Moment::default() + Duration::from_micros(took_us), bytes, bytes);
+            pace.wish_bytes()
+        };
+        assert_eq!(answer(10_000), 2 * NEAR_BYTES);
+        assert_eq!([600, 700, 5000].map(&mut answer), [NEAR_BYTES; 3]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! No decision about Kafka is made here. Everything runs on one thread.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use protocol_client::net::{Connection, ConnectionOptions};
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::clock::Clock;
 use super::indexes::Ask;
@@ -104,8 +105,15 @@ pub(super) async fn run(setup: ShardSetup, mut commands: mpsc::UnboundedReceiver
         transactions: None,
         drained: None,
     };
+    let mut timer = pin!(sleep_until(Instant::now()));
+    let mut armed = None;
     loop {
         let deadline = shell.shard.next_deadline().map(|at| shell.setup.clock.instant(at));
+        // Deadlines mostly move later; the timer then fires once for nothing, which costs less than moving it each time.
+        if let Some(deadline) = deadline.filter(|at| armed.is_none_or(|armed| *at < armed)) {
+            timer.as_mut().reset(deadline);
+            armed = Some(deadline);
+        }
         tokio::select! {
             biased;
             Some(event) = happened.recv() => {
@@ -120,16 +128,15 @@ pub(super) async fn run(setup: ShardSetup, mut commands: mpsc::UnboundedReceiver
                 Some(command) => shell.obey(command),
                 None => break,
             },
-            () = sleep_until(deadline.unwrap_or_else(far_away)), if deadline.is_some() => shell.feed(Event::Tick),
+            () = timer.as_mut(), if armed.is_some() => {
+                armed = None;
+                shell.feed(Event::Tick);
+            }
         }
     }
     for connection in shell.lanes.into_values() {
         connection.close();
     }
-}
-
-fn far_away() -> tokio::time::Instant {
-    tokio::time::Instant::now() + std::time::Duration::from_secs(3600)
 }
 
 /// What comes back from the tasks that wait for answers.
@@ -230,7 +237,8 @@ impl Shell {
     fn carry_out(&mut self) {
         let mut ranges = Vec::new();
         let mut ends = Vec::new();
-        for effect in std::mem::take(&mut self.effects) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Connect(lane) => self.connect(lane),
                 Effect::Close(lane, why) => {
@@ -244,14 +252,18 @@ impl Shell {
                         connection.close();
                     }
                 }
-                Effect::Fetch(lane, request) => self.on_lane(lane, |connection| {
-                    let answer = connection.start_fetch(&request);
-                    async move { answer.await.map(|answer| Event::Fetched(lane, answer)) }
-                }),
-                Effect::Produce(lane, number, request) => self.on_lane(lane, |connection| {
-                    let answer = connection.start_produce(&request);
-                    async move { answer.await.map(|answer| Event::Produced(lane, number, answer)) }
-                }),
+                Effect::Fetch(lane, request) => {
+                    if let Some(connection) = self.lane(lane) {
+                        let answered = move |answer| Event::Fetched(lane, answer);
+                        connection.fetch_then(&request, self.on_answer(lane, answered));
+                    }
+                }
+                Effect::Produce(lane, number, request) => {
+                    if let Some(connection) = self.lane(lane) {
+                        let answered = move |answer| Event::Produced(lane, number, answer);
+                        connection.produce_then(&request, self.on_answer(lane, answered));
+                    }
+                }
                 Effect::AskSourceRange(key) => ranges.push(key),
                 Effect::AskTargetEnd(key) => ends.push(key),
                 Effect::ReadLog(key, side, from, isolation) => {
@@ -274,6 +286,7 @@ impl Shell {
                 }
             }
         }
+        self.effects = effects;
         if !ranges.is_empty() {
             self.ask_ranges(ranges);
         }
@@ -353,26 +366,33 @@ impl Shell {
         });
     }
 
-    /// Starts a request on a lane; requests go out in the order of these calls.
-    fn on_lane<F, T>(&mut self, lane: LaneId, start: F)
-    where
-        F: FnOnce(&Connection) -> T,
-        T: Future<Output = Result<Event, ClientError>> + 'static,
-    {
+    /// The connection of a lane; the shard hears of it if there is none any more.
+    fn lane(&self, lane: LaneId) -> Option<&Connection> {
+        let connection = self.lanes.get(&lane);
+        if connection.is_none() {
+            let _ = self.events.send(Happened::Event(Event::LaneDown(lane)));
+        }
+        connection
+    }
+
+    /// Tells the shard of a lane's answer, or that the lane is lost.
+    fn on_answer<T>(
+        &self,
+        lane: LaneId,
+        answered: impl FnOnce(T) -> Event + Send + 'static,
+    ) -> impl FnOnce(Result<T, ClientError>) + Send + 'static {
         let events = self.events.clone();
-        let Some(connection) = self.lanes.get(&lane) else {
-            let _ = events.send(Happened::Event(Event::LaneDown(lane)));
-            return;
-        };
-        let answer = start(connection);
         let (index, brokers) = (self.setup.index, self.setup.brokers.clone());
-        tokio::task::spawn_local(async move {
-            let event = answer.await.unwrap_or_else(|error| {
-                brokers.lost(index, lane, &error);
-                Event::LaneDown(lane)
-            });
+        move |answer| {
+            let event = answer.map_or_else(
+                |error| {
+                    brokers.lost(index, lane, &error);
+                    Event::LaneDown(lane)
+                },
+                answered,
+            );
             let _ = events.send(Happened::Event(event));
-        });
+        }
     }
 
     /// Notices the end of a connection also when nothing is under way on it: brokers close idle ones.

@@ -3,9 +3,8 @@
 use std::pin::Pin;
 use std::thread::JoinHandle;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce() -> LocalTask + Send>;
@@ -54,17 +53,29 @@ impl Threads {
 
 impl Worker {
     fn start(name: &str) -> std::io::Result<Self> {
-        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (jobs, queue) = mpsc::unbounded_channel::<Job>();
+        let (told, began) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async move {
-                while let Some(job) = queue.recv().await {
-                    tokio::task::spawn_local(job());
+            // A local runtime stays on its thread. A `LocalSet` would do as well, but wakes itself through the kernel.
+            let built =
+                Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            match built {
+                Ok(runtime) => {
+                    let _ = told.send(Ok(()));
+                    runtime.block_on(work(queue));
                 }
-            });
+                Err(error) => drop(told.send(Err(error))),
+            }
         })?;
+        began.recv().map_err(std::io::Error::other)??;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+}
+
+/// Until nobody can send jobs any more.
+async fn work(mut jobs: mpsc::UnboundedReceiver<Job>) {
+    while let Some(job) = jobs.recv().await {
+        tokio::task::spawn_local(job());
     }
 }
 

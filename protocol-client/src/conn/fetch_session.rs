@@ -405,13 +405,14 @@ impl FetchSession {
             self.slots[*at].is_dirty = false;
         }
         self.sort(&mut dirty);
-        let (wanted, gone): (Vec<usize>, Vec<usize>) =
-            dirty.into_iter().partition(|at| self.slots[*at].key.is_some());
+        let gone: Vec<usize> = dirty.extract_if(.., |at| self.slots[*at].key.is_none()).collect();
         // What went back to how the broker knows it needs no mention.
-        let changed = |at: &usize| self.slots[*at].known != Some(self.slots[*at].want);
-        let wanted: Vec<usize> = wanted.into_iter().filter(changed).collect();
+        dirty.retain(|at| self.slots[*at].known != Some(self.slots[*at].want));
         let forgotten = self.forget(&gone);
-        (self.ask(&wanted), forgotten)
+        let topics = self.ask(&dirty);
+        dirty.clear();
+        self.dirty = dirty;
+        (topics, forgotten)
     }
 
     fn place(&self, at: usize) -> (usize, i32) {

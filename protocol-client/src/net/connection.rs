@@ -20,7 +20,7 @@ use crate::wire::api::{Api, Capabilities};
 use crate::wire::fetch::{FETCH, RawFetch, RawFetchAnswer};
 use crate::wire::frame::FrameAssembler;
 use crate::wire::message::{begin_frame, decode_body, encode_frame, set_frame_size, tagged_header};
-use crate::wire::produce::{PRODUCE, RawProduce, RawProduceAnswer};
+use crate::wire::produce::{Asked, PRODUCE, RawProduce, RawProduceAnswer};
 
 /// A connection to one broker. Clones share it; it ends when the last clone and the last
 /// unanswered request are gone, at [`close`](Self::close), or at the first failure, which then
@@ -145,11 +145,13 @@ impl Connection {
             allowance: self.0.options.request_timeout + patience,
             pieces: vec![frame],
         };
-        let (command, pending) = self.command(outgoing, move |body| {
+        let (sender, pending) = Pending::new();
+        let decode = move |body| {
             let answer = decode_body::<R>(body, version)?;
             let pause = R::throttle_time_ms(&answer).try_into().unwrap_or(0);
             Ok((answer, Duration::from_millis(pause)))
-        });
+        };
+        let command = self.command(outgoing, decode, sender);
         if let Err(refused) = self.0.commands.send(command).await {
             refused.0.fail(&self.reason());
         }
@@ -158,24 +160,51 @@ impl Connection {
 
     /// Puts a fetch behind everything started before and returns at once.
     pub fn start_fetch(&self, request: &RawFetch) -> Pending<RawFetchAnswer> {
+        let (sender, pending) = Pending::new();
+        self.fetch_then(request, sender);
+        pending
+    }
+
+    /// Like [`start_fetch`](Self::start_fetch), for who has no need of a task that waits: the
+    /// connection's own task hands the answer over, so `then` must not block. It is not called
+    /// when the runtime ends first.
+    pub fn fetch_then(&self, request: &RawFetch, then: impl Then<RawFetchAnswer>) {
         match self.prepare_fetch(request) {
-            Ok((command, pending)) => {
-                self.enqueue(command);
-                pending
-            }
-            Err(error) => Pending::failed(error.at(&self.0.broker).during(FETCH.name)),
+            Ok((outgoing, version)) => self.enqueue(self.command(
+                outgoing,
+                move |body| {
+                    let answer = RawFetchAnswer::decode(version, &body)?;
+                    let throttle = answer.throttle;
+                    Ok((answer, throttle))
+                },
+                then,
+            )),
+            Err(error) => then(Err(error.at(&self.0.broker).during(FETCH.name))),
         }
     }
 
     /// Puts a produce request behind everything started before and returns at once. The payloads
     /// are referenced until they are written, not copied.
     pub fn start_produce(&self, request: &RawProduce) -> Pending<RawProduceAnswer> {
+        let (sender, pending) = Pending::new();
+        self.produce_then(request, sender);
+        pending
+    }
+
+    /// Like [`start_produce`](Self::start_produce), with the answer handed over as
+    /// [`fetch_then`](Self::fetch_then) does.
+    pub fn produce_then(&self, request: &RawProduce, then: impl Then<RawProduceAnswer>) {
         match self.prepare_produce(request) {
-            Ok((command, pending)) => {
-                self.enqueue(command);
-                pending
-            }
-            Err(error) => Pending::failed(error.at(&self.0.broker).during(PRODUCE.name)),
+            Ok((outgoing, asked)) => self.enqueue(self.command(
+                outgoing,
+                move |body| {
+                    let answer = RawProduceAnswer::decode(&body, &asked)?;
+                    let throttle = answer.throttle;
+                    Ok((answer, throttle))
+                },
+                then,
+            )),
+            Err(error) => then(Err(error.at(&self.0.broker).during(PRODUCE.name))),
         }
     }
 
@@ -196,10 +225,7 @@ impl Connection {
         self.0.close.send_replace(true);
     }
 
-    fn prepare_fetch(
-        &self,
-        request: &RawFetch,
-    ) -> Result<(Command, Pending<RawFetchAnswer>), ClientError> {
+    fn prepare_fetch(&self, request: &RawFetch) -> Result<(Outgoing, i16), ClientError> {
         request.validate()?;
         let version = request.version(&self.0.capabilities)?;
         let correlation_id = self.correlation_id();
@@ -214,17 +240,10 @@ impl Connection {
             allowance: self.0.options.request_timeout + milliseconds(request.max_wait_ms),
             pieces: vec![frame.freeze()],
         };
-        Ok(self.command(outgoing, move |body| {
-            let answer = RawFetchAnswer::decode(version, &body)?;
-            let throttle = answer.throttle;
-            Ok((answer, throttle))
-        }))
+        Ok((outgoing, version))
     }
 
-    fn prepare_produce(
-        &self,
-        request: &RawProduce,
-    ) -> Result<(Command, Pending<RawProduceAnswer>), ClientError> {
+    fn prepare_produce(&self, request: &RawProduce) -> Result<(Outgoing, Asked), ClientError> {
         request.validate()?;
         let version = request.version(&self.0.capabilities)?;
         let correlation_id = self.correlation_id();
@@ -239,27 +258,22 @@ impl Connection {
             allowance: self.0.options.request_timeout + milliseconds(request.timeout_ms),
             pieces,
         };
-        Ok(self.command(outgoing, move |body| {
-            let answer = RawProduceAnswer::decode(&body, &asked)?;
-            let throttle = answer.throttle;
-            Ok((answer, throttle))
-        }))
+        Ok((outgoing, asked))
     }
 
     fn correlation_id(&self) -> i32 {
         self.0.next_correlation_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn command<T, F>(&self, request: Outgoing, decode: F) -> (Command, Pending<T>)
-    where
-        T: Send + 'static,
-        F: FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send + 'static,
-    {
-        let (sender, receiver) = oneshot::channel();
+    fn command<T: Send + 'static>(
+        &self,
+        request: Outgoing,
+        decode: impl FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send + 'static,
+        then: impl Then<T>,
+    ) -> Command {
         let api = request.api.name;
         let broker = Arc::clone(&self.0.broker);
-        let reply = Reply { sender, decode, api, broker };
-        (Command { request, waiter: Box::new(reply) }, Pending(receiver))
+        Command { request, waiter: Box::new(Reply { then, decode, api, broker }) }
     }
 
     fn enqueue(&self, command: Command) {
@@ -288,11 +302,11 @@ fn milliseconds(value: i32) -> Duration {
 #[must_use = "the answer, or the reason why there is none, comes from awaiting this"]
 pub struct Pending<T>(oneshot::Receiver<Result<T, ClientError>>);
 
-impl<T> Pending<T> {
-    fn failed(error: ClientError) -> Self {
+impl<T: Send + 'static> Pending<T> {
+    fn new() -> (impl Then<T>, Self) {
         let (sender, receiver) = oneshot::channel();
-        let _ = sender.send(Err(error));
-        Self(receiver)
+        // Whoever waited may have gone.
+        (move |answer| drop(sender.send(answer)), Self(receiver))
     }
 }
 
@@ -307,33 +321,38 @@ impl<T> Future for Pending<T> {
     }
 }
 
-struct Reply<T, F> {
-    sender: oneshot::Sender<Result<T, ClientError>>,
-    decode: F,
+/// Who takes an answer, or the reason why there is none.
+pub trait Then<T>: FnOnce(Result<T, ClientError>) + Send + 'static {}
+
+impl<T, F: FnOnce(Result<T, ClientError>) + Send + 'static> Then<T> for F {}
+
+struct Reply<D, N> {
+    decode: D,
+    then: N,
     api: &'static str,
     broker: Arc<str>,
 }
 
-impl<T, F> Waiter for Reply<T, F>
+impl<T, D, N> Waiter for Reply<D, N>
 where
-    T: Send,
-    F: FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send,
+    D: FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send,
+    N: Then<T>,
 {
     fn answer(self: Box<Self>, body: Bytes) -> Result<Duration, ClientError> {
         match (self.decode)(body) {
             Ok((answer, pause)) => {
-                let _ = self.sender.send(Ok(answer));
+                (self.then)(Ok(answer));
                 Ok(pause)
             }
             Err(error) => {
                 let error = error.at(&self.broker).during(self.api);
-                let _ = self.sender.send(Err(error.clone()));
+                (self.then)(Err(error.clone()));
                 Err(error)
             }
         }
     }
 
     fn fail(self: Box<Self>, error: ClientError) {
-        let _ = self.sender.send(Err(error));
+        (self.then)(Err(error));
     }
 }

@@ -6,7 +6,7 @@ mod driver;
 mod options;
 mod outbox;
 
-pub use connection::{Connection, Pending};
+pub use connection::{Connection, Pending, Then};
 pub use options::ConnectionOptions;
 
 pub use crate::address::BrokerAddress;

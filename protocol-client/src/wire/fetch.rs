@@ -22,6 +22,13 @@ const BY_NAME: VersionSpan = VersionSpan { min: 12, max: 12 };
 const BY_ID: VersionSpan = VersionSpan { min: 13, max: 18 };
 const BY_EITHER: VersionSpan = VersionSpan { min: BY_NAME.min, max: BY_ID.max };
 
+/// What a request takes in most cases, its partitions aside, and what each of those takes.
+const USUAL_HEAD_BYTES: usize = 128;
+const PARTITION_BYTES: usize = 33;
+
+/// What an answer may say to hold before it is believed: its partitions are read one by one.
+const BELIEVED_PARTITIONS: usize = 16;
+
 /// Which records a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
@@ -195,6 +202,8 @@ impl RawFetch {
 
     /// Appends the body to `out`.
     pub fn encode(&self, version: i16, out: &mut BytesMut) {
+        let partitions: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
+        out.reserve(USUAL_HEAD_BYTES + partitions * PARTITION_BYTES);
         if version <= 14 {
             out.put_i32(-1); // replica id: a consumer
         }
@@ -285,7 +294,9 @@ impl RawFetchAnswer {
         };
         for _ in 0..cursor.compact_count()?.unwrap_or(0) {
             let topic = read_topic(&mut cursor, by_id)?;
-            for _ in 0..cursor.compact_count()?.unwrap_or(0) {
+            let count = cursor.compact_count()?.unwrap_or(0);
+            answer.partitions.reserve(BELIEVED_PARTITIONS.min(count));
+            for _ in 0..count {
                 answer.partitions.push(read_partition(&mut cursor, &topic, body)?);
             }
             cursor.skip_tagged()?;

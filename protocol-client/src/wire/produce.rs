@@ -32,6 +32,10 @@ const BY_EITHER: VersionSpan = VersionSpan { min: BY_NAME.min, max: BY_ID.max };
 /// every broker takes.
 const TRANSACTIONAL: VersionSpan = VersionSpan { min: 9, max: 11 };
 
+/// What a request takes in most cases, its partitions aside, and what each of those takes without its payload.
+const USUAL_HEAD_BYTES: usize = 128;
+const PARTITION_BYTES: usize = BATCH_HEADER_BYTES + 10;
+
 /// Who acknowledges a produce request. There is no way to ask for no answer at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Acks {
@@ -168,7 +172,8 @@ impl RawProduce {
         let by_id = version >= BY_ID.min;
         let mut order: Vec<&ProducePartition> = self.partitions.iter().collect();
         order.sort_by(|a, b| a.topic.cmp(&b.topic));
-        let topics: Vec<&[&ProducePartition]> = order.chunk_by(|a, b| a.topic == b.topic).collect();
+        let topics = || order.chunk_by(|a, b| a.topic == b.topic);
+        head.reserve(USUAL_HEAD_BYTES + self.partitions.len() * PARTITION_BYTES);
 
         put_transactional_id(&mut head, self.transactional_id.as_deref());
         head.put_i16(match self.acks {
@@ -176,10 +181,10 @@ impl RawProduce {
             Acks::Leader => 1,
         });
         head.put_i32(self.timeout_ms);
-        put_compact_length(&mut head, topics.len());
+        put_compact_length(&mut head, topics().count());
         // Everything but payloads is written into one buffer and cut where the payloads go.
         let mut cuts = Vec::with_capacity(self.partitions.len());
-        for partitions in topics {
+        for partitions in topics() {
             put_topic(&mut head, by_id, &partitions[0].topic, partitions[0].topic_id);
             put_compact_length(&mut head, partitions.len());
             for partition in partitions {

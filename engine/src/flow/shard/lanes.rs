@@ -1,10 +1,8 @@
 //! What happens on lanes: connections come and go, answers arrive.
 
-use std::collections::HashMap;
-
 use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 use protocol_client::wire::fetch::RawFetchAnswer;
-use protocol_client::wire::produce::RawProduceAnswer;
+use protocol_client::wire::produce::{ProducedPartition, RawProduceAnswer};
 
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::frames::Charge;
@@ -12,7 +10,7 @@ use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
 use super::super::target_side::Outcome;
 use super::Shard;
-use crate::model::{Moment, Side};
+use crate::model::{Moment, Side, TopicPartition};
 
 impl Shard {
     pub(super) fn on_lane_up(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
@@ -149,18 +147,13 @@ impl Shard {
         }
         lane.link.worked();
         let carried = lane.answered(request).unwrap_or_default();
-        let outcomes: HashMap<(&str, i32), Outcome> = answer
-            .partitions
-            .iter()
-            .map(|part| ((&*part.topic, part.index), part.error.ok().map(|()| part.base_offset)))
-            .collect();
         self.set_stalled(id.node, false);
-        for key in carried {
+        for (at, key) in carried.into_iter().enumerate() {
             self.round.iter_mut().for_each(Round::answered);
             let Some(slot) = self.partitions.get(&key) else { continue };
             let target = &slot.flow.spec.target;
             // An answer that leaves a partition out says nothing about it.
-            let outcome = outcomes.get(&(&*target.topic, target.index)).copied();
+            let outcome = outcome_of(answer, at, target);
             let outcome = outcome.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
             let before = slot.flow.delivered().records;
             self.with(now, key, effects, |flow, cx| flow.on_produced(request, outcome, cx));
@@ -177,6 +170,15 @@ impl Shard {
             slot.latency_ms = Some(wall_ms.saturating_sub(delivered.last_timestamp_ms).max(0));
         }
     }
+}
+
+/// What became of a partition that stood at this place in the request; answers come in the same order.
+fn outcome_of(answer: &RawProduceAnswer, at: usize, target: &TopicPartition) -> Option<Outcome> {
+    let is_its =
+        |part: &&ProducedPartition| part.index == target.index && part.topic == target.topic;
+    let part = answer.partitions.get(at).filter(is_its);
+    let part = part.or_else(|| answer.partitions.iter().find(is_its))?;
+    Some(part.error.ok().map(|()| part.base_offset))
 }
 
 fn needs_metadata(error: ErrorCode) -> bool {

@@ -1,14 +1,19 @@
 //! What can be sent is sent: metadata requests, connections, fetches as far as the budget goes, produce requests.
 
+use std::ops::Bound;
+
 use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce};
 
 use super::super::event::{Effect, LaneId, NodeId};
-use super::super::fetch_lane::{FetchLane, Urgency};
+use super::super::fetch_lane::Urgency;
 use super::super::partition::Cx;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
-use super::{FetchKey, Shard};
+use super::Shard;
 use crate::model::{Moment, Side};
+
+/// For so many partitions a request has room from the start.
+const USUAL_PARTITIONS: usize = 16;
 
 impl Shard {
     /// Sends what can be sent.
@@ -46,37 +51,42 @@ impl Shard {
         }
         self.give_spans();
         let lanes = self.fetch_lanes.len();
-        let wants = |(_, lane): &(&FetchKey, &FetchLane)| lane.wants_request();
-        let ahead = self.fetch_lanes.range(self.next_fetch..).filter(wants);
-        let behind = self.fetch_lanes.range(..self.next_fetch).filter(wants);
-        let turns: Vec<FetchKey> = ahead.chain(behind).map(|(at, _)| *at).collect();
         let mut is_full = false;
-        for at in turns {
-            let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
-            // What waits for it to be handed over holds the budget: only this can free it.
-            let is_next = lane.span().is_some_and(|(key, asked)| {
-                self.partitions.get(&key).is_some_and(|slot| slot.flow.is_next(asked))
-            });
-            if is_full && !is_next {
-                continue;
+        let first = self.next_fetch;
+        let ahead = (Bound::Included(first), Bound::Unbounded);
+        let behind = (Bound::Unbounded, Bound::Excluded(first));
+        for turns in [ahead, behind] {
+            for (&at, lane) in self.fetch_lanes.range_mut(turns) {
+                if !lane.wants_request() {
+                    continue;
+                }
+                // What waits for it to be handed over holds the budget: only this can free it.
+                let is_next = lane.span().is_some_and(|(key, asked)| {
+                    self.partitions.get(&key).is_some_and(|slot| slot.flow.is_next(asked))
+                });
+                if is_full && !is_next {
+                    continue;
+                }
+                let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
+                let (settings, frames) = (&self.settings, &mut self.frames);
+                let Some(request) = lane.next_request(now, lanes, urgency, settings, frames) else {
+                    // Who finds no room in the budget is the first when there is some.
+                    self.next_fetch = at;
+                    is_full = true;
+                    continue;
+                };
+                let ((node, number), incarnation) = (at, lane.link().incarnation());
+                effects.push(Effect::Fetch(LaneId { side, node, number, incarnation }, request));
             }
-            let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
-            let (settings, frames) = (&self.settings, &mut self.frames);
-            let Some(request) = lane.next_request(now, lanes, urgency, settings, frames) else {
-                // Who finds no room in the budget is the first when there is some.
-                self.next_fetch = at;
-                is_full = true;
-                continue;
-            };
-            let ((node, number), incarnation) = (at, lane.link().incarnation());
-            effects.push(Effect::Fetch(LaneId { side, node, number, incarnation }, request));
         }
     }
 
     fn pump_produce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let nodes: Vec<NodeId> = self.produce_lanes.keys().copied().collect();
-        for node in nodes {
-            let Some(lane) = self.produce_lanes.get_mut(&node) else { continue };
+        let mut last = Bound::Unbounded;
+        while let Some((&node, lane)) =
+            self.produce_lanes.range_mut((last, Bound::Unbounded)).next()
+        {
+            last = Bound::Excluded(node);
             if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
                 effects.push(Effect::Connect(LaneId {
                     side: Side::Target,
@@ -105,11 +115,10 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let request = self.next_request;
-        let mut partitions = Vec::new();
-        let mut carried = Vec::new();
         let mut bytes = 0;
         let waiting = self.produce_lanes.get(&node).map_or(0, ProduceLane::ready_len);
-        let mut again = Vec::new();
+        let mut partitions = Vec::with_capacity(waiting.min(USUAL_PARTITIONS));
+        let mut carried = Vec::with_capacity(waiting.min(USUAL_PARTITIONS));
         for _ in 0..waiting {
             if bytes >= self.settings.produce_max_bytes {
                 break;
@@ -148,9 +157,9 @@ impl Shard {
                 });
             }
             self.act_on(key, notes, effects);
-            again.push(key);
+            // It may get behind those that wait, for another request.
+            self.update(key);
         }
-        again.into_iter().for_each(|key| self.update(key));
         if partitions.is_empty() {
             return false;
         }
