@@ -30,10 +30,45 @@ A flow runs if `A->B.enabled` (or `enabled`) is true. `${provider:path:key}` in 
 configuration provider of Kafka (files, directories, environment) says.
 ";
 
+const BANDWIDTH: &str = "
+## Limits of bandwidth
+
+`kmirror.bandwidth.limit` bounds what is carried, in bytes per second:
+
+| written | bounds |
+|---|---|
+| `A->B.kmirror.bandwidth.limit` | the flow from A to B, over all its threads and connections |
+| `kmirror.bandwidth.limit` | each flow that has no limit of its own |
+| `A.kmirror.bandwidth.limit` | what all flows of the process together read from and write to A |
+
+A flow heeds its own limit and those of both its clusters. A value is a rate, and behind it, separated by commas, times of
+the day at which another rate holds:
+
+```
+A->B.kmirror.bandwidth.limit = 50MB/s, 08:00-18:00 10MB/s, 22:00-05:00 unlimited
+B.kmirror.bandwidth.limit = 400Mbit/s, 09:00-17:00+02:00 100Mbit/s
+```
+
+- Units: `B/s`, `kB/s`, `MB/s`, `GB/s` (1000), `KiB/s`, `MiB/s`, `GiB/s` (1024), `bit/s`, `kbit/s`, `Mbit/s`, `Gbit/s`; a
+  number alone is bytes per second; `unlimited` is no limit. The smallest rate is 1000 bytes per second.
+- Times are UTC, or at the offset that stands behind them (`+02:00`, which does not follow summer time). A window may go
+  over midnight; windows must not overlap. A change holds at once, also for what waits already.
+- Counted is what fetch answers bring, as it is on the wire. It counts for the source when it is read, and for the target
+  at the same moment: what is merged or written again may take a little more or less there. Reading waits, so nothing
+  piles up in memory behind a limit.
+- A limit holds over seconds: a tenth of a second's worth (64 KiB at least) may come at once. A broker sends one whole
+  batch at least, however little it is asked for; what is too much is made up for before the next request.
+- Flows that have something to read get the same share of the limit of a cluster, unless one needs less; and so do the
+  threads of a flow.
+- Not limited: metadata and administration, positions, offset syncs, groups and heartbeats, reading both logs back after a
+  crash, and `kmirror verify`.
+";
+
 /// The whole document.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
     section(&mut out, "kmirror's own keys", |key| key.name.starts_with("kmirror."));
+    out.push_str(BANDWIDTH);
     section(&mut out, "Clusters and flows", |key| {
         !key.name.starts_with("kmirror.")
             && (key.places.meet(Places::FLOW) || key.places == Places::FILE)
@@ -130,6 +165,9 @@ fn kind(kind: Kind) -> String {
         Kind::List => "list".to_owned(),
         Kind::Patterns => "list of regular expressions".to_owned(),
         Kind::Brokers => "list of host:port".to_owned(),
+        Kind::Rates => {
+            "a rate, and [times of the day](#limits-of-bandwidth) with others".to_owned()
+        }
         Kind::Choice(words) | Kind::Class(words) => {
             words.iter().map(|word| code(word)).collect::<Vec<_>>().join(", ")
         }

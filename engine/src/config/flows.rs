@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::exactly_once;
 use super::finding::{Findings, Report, Severity};
 use super::groups;
-use super::keys::Places;
+use super::keys::{self, Places};
 use super::layers::{self, Layer};
 use super::model::{
     ClusterConfig, ConnectionConfig, ConsumerConfig, DefaultsFrom, FlowConfig, IsolationLevel,
@@ -160,6 +160,7 @@ pub(super) fn flow(file: &Layer, source: &str, target: &str) -> Option<FlowConfi
         batches: r.choice(&connector, FLOW, "kmirror.batches", batches),
         on_gap: r.choice(&connector, FLOW, "kmirror.on.gap", on_gap),
         on_divergence: r.choice(&connector, FLOW, "kmirror.on.divergence", on_divergence),
+        bandwidth: r.rates(&connector, FLOW, keys::BANDWIDTH_LIMIT),
         exactly_once,
         effective: reader.finish(),
     })

@@ -85,6 +85,11 @@ fn in_flow<'a>(flow: &'a str, rest: &'a str) -> Spot<'a> {
         return reads(Places::PRODUCER, name);
     }
     if let Some(name) = rest.strip_prefix("source.cluster.") {
+        if is_ours(name) && keys::find(name, Places::CLUSTER).is_some() {
+            let problem = "it holds for all flows of a cluster, so that no flow can set it";
+            let remedy = format!("write `{source}.{name}`");
+            return Spot::Nothing { problem: problem.to_owned(), remedy };
+        }
         return reads(Places::CLUSTER, name);
     }
     let dead = [
@@ -224,8 +229,7 @@ fn unknown(entry: &Entry, name: &str, hints: &mut Hints, findings: &mut Findings
         let report = Report::new(problem, format!("write {right}"));
         return findings.add(Severity::Warning, entry.line, &entry.key, report);
     }
-    let ours = name.starts_with("kmirror.");
-    let severity = if ours { Severity::Error } else { Severity::Warning };
+    let severity = if is_ours(name) { Severity::Error } else { Severity::Warning };
     let meant = hints.nearest(&entry.key);
     let remedy = match &meant {
         Some(meant) => format!("did you mean `{meant}`?"),
@@ -237,6 +241,10 @@ fn unknown(entry: &Entry, name: &str, hints: &mut Hints, findings: &mut Findings
     };
     let report = Report { meant, ..Report::new(problem, remedy) };
     findings.add(severity, entry.line, key, report);
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("kmirror.")
 }
 
 /// How a key that stands in the wrong place is spelt right.

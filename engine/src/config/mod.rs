@@ -14,6 +14,7 @@ mod lint;
 mod model;
 pub mod properties;
 mod providers;
+mod rates;
 mod reader;
 mod resolve;
 mod syncs;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::values::BrokerAddress;
+use crate::flow::bandwidth::Schedule;
 use crate::flow::settings::{BatchMode, DivergencePolicy, GapPolicy, RoundSettings};
 use crate::model::Side;
 use crate::policy::filters::{ConfigPropertyFilter, NameFilter};
@@ -75,6 +76,8 @@ pub struct FlowConfig {
     pub on_gap: GapPolicy,
     /// What happens when the target's log does not go on from what is known of it.
     pub on_divergence: DivergencePolicy,
+    /// How much it may carry in a second; none for any amount.
+    pub bandwidth: Option<Schedule>,
     /// Records and positions are written in transactions, if this is set.
     pub exactly_once: Option<ExactlyOnceConfig>,
     /// Every setting of the flow that has an effect, and where it comes from.
@@ -103,6 +106,8 @@ pub struct ProcessConfig {
     pub memory_bytes: u64,
     /// Threads that carry records; none is one for every core.
     pub threads: Option<usize>,
+    /// How much may be read from and written to clusters in a second, by alias; those that are not here have no limit.
+    pub cluster_bandwidth: BTreeMap<String, Schedule>,
     /// Flows start although MirrorMaker 2 seems to run; no file says so, but a command line may.
     pub forced: bool,
     /// What the file says, with origins.

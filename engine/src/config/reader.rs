@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::keys::{self, Kind, Places};
 use super::layers::{Layer, Setting};
 use super::model::{EffectiveSetting, Origin};
-use super::values;
+use super::{rates, values};
+use crate::flow::bandwidth::Schedule;
 
 /// Reads settings of one flow (or of the process) one by one.
 ///
@@ -85,6 +86,17 @@ impl Reader {
 
     pub(super) fn seconds(&mut self, layer: &Layer, name: &'static str) -> Duration {
         Duration::from_secs(self.number(layer, Places::FLOW, name).unwrap_or(0))
+    }
+
+    /// Rates by the time of the day; none if they are without limit.
+    pub(super) fn rates(
+        &mut self,
+        layer: &Layer,
+        place: Places,
+        name: &'static str,
+    ) -> Option<Schedule> {
+        let schedule = rates::schedule(&self.text(layer, place, name)).ok()?;
+        (!schedule.is_unlimited()).then_some(schedule)
     }
 
     /// One of a key's words, mapped; the first word if it is none of them.

@@ -7,10 +7,10 @@ use super::finding::{Finding, Findings, Report, Severity};
 use super::flows;
 use super::groups;
 use super::heartbeats;
-use super::keys::Places;
-use super::layers::{Layer, Setting};
+use super::keys::{self, Places};
+use super::layers::{self, Layer, Setting};
 use super::lint;
-use super::model::{FlowConfig, ProcessConfig, Replication};
+use super::model::{FlowConfig, Origin, ProcessConfig, Replication};
 use super::properties::{self, Entry};
 use super::providers::{Providers, Surroundings};
 use super::reader::Reader;
@@ -198,7 +198,8 @@ fn replication(
         .map(|cluster| (cluster.alias.clone(), cluster.clone()))
         .collect();
     let heartbeats = heartbeats::beating(file, aliases, input.clusters, used);
-    Some(Replication { clusters, flows, heartbeats, process: process(file) })
+    let used: Vec<&String> = aliases.iter().filter(|alias| used(alias)).collect();
+    Some(Replication { clusters, flows, heartbeats, process: process(file, &used) })
 }
 
 fn no_flow(input: Input<'_>, aliases: &[String], line: u32, findings: &mut Findings) {
@@ -217,11 +218,21 @@ fn no_flow(input: Input<'_>, aliases: &[String], line: u32, findings: &mut Findi
     findings.missing(&wanted, line, "clusters", report);
 }
 
-fn process(file: &Layer) -> ProcessConfig {
+fn process(file: &Layer, clusters: &[&String]) -> ProcessConfig {
     let mut reader = Reader::default();
     let memory_bytes =
         reader.number(file, Places::FILE, "kmirror.memory.bytes").unwrap_or(64 << 20);
     let threads =
         reader.number(file, Places::FILE, "kmirror.threads").filter(|&threads| threads > 0);
-    ProcessConfig { memory_bytes, threads, forced: false, effective: reader.finish() }
+    let mut cluster_bandwidth = BTreeMap::new();
+    for alias in clusters {
+        let mut own = Reader::default();
+        let cluster = layers::cluster(file, alias);
+        let limit = own.rates(&cluster, Places::CLUSTER, keys::BANDWIDTH_LIMIT);
+        cluster_bandwidth.extend(limit.map(|limit| ((*alias).clone(), limit)));
+        let set = own.finish().into_iter().filter(|one| one.origin != Origin::Default);
+        set.for_each(|one| reader.note(&format!("{alias}.{}", one.key), &one.value, one.origin));
+    }
+    let effective = reader.finish();
+    ProcessConfig { memory_bytes, threads, cluster_bandwidth, forced: false, effective }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::keys::Kind;
+use super::rates;
 use crate::policy::filters::PatternList;
 
 /// One broker of a bootstrap list.
@@ -108,6 +109,7 @@ pub fn problem(kind: Kind, value: &str) -> Option<ValueProblem> {
         }),
         Kind::Number { min, max } => number_problem(text, min, max),
         Kind::Brokers => brokers(text).err(),
+        Kind::Rates => rates::schedule(text).err(),
         Kind::Patterns => patterns_problem(text),
         Kind::Choice(words) => (!words.iter().any(|word| word.eq_ignore_ascii_case(text)))
             .then(|| unknown_choice(text, words)),

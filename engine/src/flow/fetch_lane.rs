@@ -8,6 +8,7 @@ use protocol_client::conn::fetch_session::{
 use protocol_client::wire::error_code::RetryClass;
 use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
 
+use super::bandwidth::{Fare, Gate, LEAST_ASK_BYTES};
 use super::event::PartitionKey;
 use super::fleet::Answered;
 use super::frames::Frames;
@@ -47,6 +48,10 @@ pub(super) struct FetchLane {
     /// A span of a partition that several lanes read, asked for with the next request or the one under way.
     span: Option<(PartitionKey, Asked)>,
     reserved: Option<usize>,
+    /// What the request under way has taken of the limits of bandwidth.
+    fare: Option<Fare>,
+    /// What the next one may ask for under such limits, in bytes.
+    allowance: usize,
 }
 
 impl FetchLane {
@@ -58,6 +63,8 @@ impl FetchLane {
             held_back: BTreeSet::new(),
             span: None,
             reserved: None,
+            fare: None,
+            allowance: LEAST_ASK_BYTES,
         }
     }
 
@@ -160,10 +167,11 @@ impl FetchLane {
     pub(super) fn wish_bytes(&self, lanes: usize, settings: &ShardSettings) -> usize {
         let share = (settings.under_way_bytes() / lanes.max(1)).max(LEAST_BYTES);
         let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
-        wish.min(self.pace.wish_bytes())
+        let wish = wish.min(self.pace.wish_bytes());
+        if settings.bandwidth.is_some() { wish.min(self.allowance) } else { wish }
     }
 
-    /// The next request, if the budget has room; call only when the lane wants one.
+    /// The next request, if the budget has room and the gate is open; call only when the lane wants one.
     pub(super) fn next_request(
         &mut self,
         now: Moment,
@@ -171,6 +179,7 @@ impl FetchLane {
         urgency: Urgency,
         settings: &ShardSettings,
         frames: &mut Frames,
+        gate: Option<&mut Gate>,
     ) -> Option<RawFetch> {
         let wish = self.wish_bytes(lanes, settings);
         // However small the budget, somebody may always ask.
@@ -178,21 +187,29 @@ impl FetchLane {
         if !has_room && urgency == Urgency::WhenThereIsRoom {
             return None;
         }
+        let fare = match gate {
+            Some(gate) => Some(gate.pass(now, wish)?),
+            None => None,
+        };
+        let wish = fare.as_ref().map_or(wish, Fare::bytes);
         let all_in = self.held_back.is_empty();
         let max_wait_ms = if all_in {
             settings.fetch_max_wait_ms
         } else {
             SHORT_WAIT_MS.min(settings.fetch_max_wait_ms)
         };
+        let max_bytes = i32::try_from(wish).unwrap_or(i32::MAX);
         let request = self.session.next_request(&FetchLimits {
             max_wait_ms,
-            min_bytes: settings.fetch_min_bytes,
-            max_bytes: i32::try_from(wish).unwrap_or(i32::MAX),
+            // A broker would wait in vain for more than it may send.
+            min_bytes: settings.fetch_min_bytes.min(max_bytes),
+            max_bytes,
             isolation: settings.isolation,
             rack: String::new(),
         })?;
         frames.reserve(wish);
         self.reserved = Some(wish);
+        self.fare = fare;
         self.pace.asked(now);
         Some(request)
     }
@@ -200,6 +217,9 @@ impl FetchLane {
     /// An answer came with so many bytes; what that says about the line.
     pub(super) fn measure(&mut self, now: Moment, bytes: usize) -> Answered {
         let limit = self.promised_bytes();
+        if let Some(fare) = self.fare.take() {
+            self.allowance = fare.settle(bytes);
+        }
         let took = self.pace.answered(now, bytes, limit);
         let asked = self.span.map_or(limit, |(_, asked)| asked.max_bytes.min(limit));
         let is_full = bytes > 0 && bytes >= asked / 2;
@@ -244,6 +264,7 @@ impl FetchLane {
         if let Some(bytes) = self.reserved.take() {
             frames.unreserve(bytes);
         }
+        self.fare = None;
     }
 }
 
@@ -279,8 +300,9 @@ mod tests {
         let mut lane = lane();
         assert!(!lane.wants_request(), "nobody wants records");
         want(&mut lane, 1);
-        let request =
-            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames).unwrap();
+        let request = lane
+            .next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames, None)
+            .unwrap();
         assert_eq!(request.max_bytes as usize, (1 << 20) / 8 * 3);
         assert_eq!(lane.promised_bytes(), frames.used_bytes());
         assert!(!lane.wants_request(), "one request at a time");
@@ -288,7 +310,7 @@ mod tests {
         assert_eq!(frames.used_bytes(), 0);
         frames.reserve(1 << 20);
         assert_eq!(
-            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames),
+            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames, None),
             None
         );
     }
@@ -302,7 +324,7 @@ mod tests {
         want(&mut lane, 2);
         let mut wait_ms = |lane: &mut FetchLane| {
             lane.lose(&mut frames);
-            lane.next_request(Moment::default(), 1, SOME_TIME, &settings, &mut frames)
+            lane.next_request(Moment::default(), 1, SOME_TIME, &settings, &mut frames, None)
                 .unwrap()
                 .max_wait_ms
         };

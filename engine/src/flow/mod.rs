@@ -11,6 +11,7 @@
 //!                                position
 //! ```
 
+pub mod bandwidth;
 pub mod budget;
 pub mod event;
 mod fetch_lane;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol_client::batch::AppendTime;
 use protocol_client::wire::fetch::Isolation;
 
+use super::bandwidth::Bandwidth;
 use super::budget::Budget;
 
 /// Whether small neighbors are merged into larger batches.
@@ -89,6 +90,8 @@ pub struct ShardSettings {
     pub produce_max_bytes: usize,
     /// How long the target may take to replicate a batch, in milliseconds.
     pub produce_timeout_ms: i32,
+    /// How much may be read in a second, if there is a limit.
+    pub bandwidth: Option<Bandwidth>,
     /// Wall clock at moment zero, in milliseconds since 1970.
     pub wall_start_ms: i64,
 }
@@ -111,6 +114,7 @@ impl Default for ShardSettings {
             fetch_min_bytes: 1,
             produce_max_bytes: 1 << 20,
             produce_timeout_ms: 30_000,
+            bandwidth: None,
             wall_start_ms: 0,
         }
     }

@@ -18,6 +18,7 @@ use protocol_client::cluster::ClusterView;
 use protocol_client::conn::fetch_session::SessionTopic;
 
 use self::placement::{leave_source, leave_target};
+use super::bandwidth::Gate;
 use super::event::{Effect, Event, NodeId, PartitionKey, PartitionSpec, Producer, Report};
 use super::fetch_lane::FetchLane;
 use super::fleet::Fleet;
@@ -119,6 +120,8 @@ pub struct Shard {
     splits: BTreeSet<PartitionKey>,
     produce_lanes: BTreeMap<NodeId, ProduceLane>,
     frames: Frames,
+    /// Where fetches wait, if there is a limit of bandwidth.
+    gate: Option<Gate>,
     views: [Option<Arc<ClusterView>>; 2],
     refresh: [Refresh; 2],
     wakes: BTreeSet<(Moment, PartitionKey)>,
@@ -167,6 +170,7 @@ impl Shard {
     pub fn new(settings: ShardSettings, seed: u64) -> Self {
         Self {
             frames: Frames::new(settings.budget.clone()),
+            gate: settings.bandwidth.as_ref().map(Gate::new),
             round: settings.rounds.map(Round::new),
             settings,
             rng: fastrand::Rng::with_seed(seed),
@@ -241,6 +245,7 @@ impl Shard {
             .chain(refresh.map(|refresh| refresh.not_before))
             .chain(wake)
             .chain(self.round.as_ref().and_then(Round::deadline))
+            .chain(self.gate.as_ref().and_then(Gate::opens_at))
             .min()
     }
 

@@ -14,11 +14,7 @@ pub(super) struct Clock {
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the shell's clock")]
     pub(super) fn new() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self {
-            start: Instant::now(),
-            wall_start_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
-        }
+        Self { start: Instant::now(), wall_start_ms: Self::read_wall_ms() }
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -35,7 +31,14 @@ impl Clock {
         self.wall_start_ms
     }
 
-    /// Wall clock now, in milliseconds since 1970.
+    /// Wall clock now, in milliseconds since 1970, also if it was set since the start or went on while the machine slept.
+    #[expect(clippy::disallowed_methods, reason = "this is the shell's clock")]
+    pub(super) fn read_wall_ms() -> i64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Wall clock now, in milliseconds since 1970, as far from the start as time has passed.
     pub(super) fn wall_ms(&self) -> i64 {
         self.wall_start_ms
             .saturating_add(i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX))

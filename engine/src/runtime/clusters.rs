@@ -14,6 +14,7 @@ use super::clock::Clock;
 use crate::config::{
     ClusterConfig, ConnectionConfig, FlowConfig, HeartbeatsConfig, IsolationLevel,
 };
+use crate::flow::bandwidth::Bandwidth;
 use crate::flow::budget::Budget;
 use crate::flow::settings::ShardSettings;
 
@@ -55,7 +56,12 @@ pub(super) fn heartbeats_client(config: &HeartbeatsConfig) -> Client {
 }
 
 /// The settings of each of the flow's shards.
-pub(super) fn shard_settings(config: &FlowConfig, budget: Budget, clock: Clock) -> ShardSettings {
+pub(super) fn shard_settings(
+    config: &FlowConfig,
+    budget: Budget,
+    bandwidth: Option<Bandwidth>,
+    clock: Clock,
+) -> ShardSettings {
     let defaults = ShardSettings::default();
     let consumer = &config.consumer;
     ShardSettings {
@@ -82,6 +88,7 @@ pub(super) fn shard_settings(config: &FlowConfig, budget: Budget, clock: Clock) 
             .unwrap_or(defaults.produce_max_bytes),
         produce_timeout_ms: i32::try_from(config.producer.connection.request_timeout.as_millis())
             .unwrap_or(i32::MAX),
+        bandwidth,
         wall_start_ms: clock.wall_start_ms(),
     }
 }

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::clusters::{self, FlowClients};
 use super::groups_task::GroupsSetup;
 use super::indexes::Indexes;
+use super::limits::ClusterLimits;
 use super::memory::Memory;
 use super::placement::{Placement, Seen};
 use super::producers::{self, FlowProducer};
@@ -30,6 +31,7 @@ use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
 use crate::config::FlowConfig;
 use crate::error::EngineError;
+use crate::flow::bandwidth::Bandwidth;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::Progress;
@@ -55,6 +57,8 @@ pub(super) struct FlowSetup {
     shards: Vec<mpsc::UnboundedSender<Command>>,
     /// What shards have seen.
     news: Arc<News>,
+    /// The limits that its shards are under.
+    bandwidth: Option<Bandwidth>,
     /// It starts whoever else replicates.
     forced: bool,
 }
@@ -65,12 +69,15 @@ impl FlowSetup {
         config: FlowConfig,
         forced: bool,
         memory: &Memory,
+        limits: &ClusterLimits,
         clock: Clock,
         threads: &Threads,
     ) -> Self {
         let name: Arc<str> = config.id().into();
         let clients = clusters::clients(&config).read_into(memory.frames.clone());
-        let settings = clusters::shard_settings(&config, memory.budget.clone(), clock);
+        let bandwidth = limits.of(&config, clock);
+        let settings =
+            clusters::shard_settings(&config, memory.budget.clone(), bandwidth.clone(), clock);
         let brokers = Brokers::new(name.clone());
         let news = Arc::new(News::default());
         let shards = (0..threads.len()).map(|index| {
@@ -96,7 +103,7 @@ impl FlowSetup {
             commands
         });
         let shards = shards.collect();
-        Self { name, config, clock, clients, shards, news, forced }
+        Self { name, config, clock, clients, shards, news, bandwidth, forced }
     }
 
     pub(super) fn name(&self) -> Arc<str> {
@@ -109,6 +116,13 @@ impl FlowSetup {
 
     pub(super) fn indexes(&self) -> Indexes {
         Indexes::new(self.shards.clone())
+    }
+
+    /// Limits that change by the time of the day have to know it, also if the clock was set since.
+    fn look_at_the_clock(&self) {
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.set_wall(self.clock.now(), Clock::read_wall_ms());
+        }
     }
 
     /// Whether it goes from the other's target to the other's source.
@@ -236,7 +250,10 @@ impl Flow {
                 () = news.renew.notified() => self.renew().await,
                 () = news.fenced.notified() => return Err(self.fenced()),
                 _ = guard.tick() => self.guard().await,
-                _ = flush.tick() => self.flush().await,
+                _ = flush.tick() => {
+                    self.setup.look_at_the_clock();
+                    self.flush().await;
+                }
                 _ = begin.tick(), if self.is_behind() => {
                     self.mark().await;
                     self.begin().await;

@@ -11,6 +11,7 @@ mod groups_task;
 mod heartbeats_task;
 mod indexes;
 mod internal_topics;
+mod limits;
 mod memory;
 mod placement;
 mod producers;

@@ -11,6 +11,7 @@ use super::flow_task::{self, FlowSetup};
 use super::groups_task;
 use super::heartbeats_task;
 use super::indexes::ask_all;
+use super::limits::ClusterLimits;
 use super::memory::Memory;
 use super::shard_task::Command;
 use super::threads::Threads;
@@ -68,7 +69,8 @@ impl Engine {
         let mut flows = Vec::with_capacity(count);
         let process = &replication.process;
         let memory = Memory::new(process.memory_bytes, count * data.len());
-        let flow = |config| FlowSetup::new(config, process.forced, &memory, clock, &data);
+        let limits = ClusterLimits::new(process, clock);
+        let flow = |config| FlowSetup::new(config, process.forced, &memory, &limits, clock, &data);
         let setups: Vec<FlowSetup> = replication.flows.into_iter().map(flow).collect();
         control.spawn_on(0, move || memory.tidy());
         for setup in &setups {

@@ -5,6 +5,7 @@
 //! `SIM_FIRST_SEED` say how many runs and which, `SIM_MOST_FAILED` after how many failures none is tried any more,
 //! `SIM_ONLY=Kill,Intruder` what goes wrong in them.
 
+mod bandwidth;
 mod checker;
 mod divergence;
 mod instance;

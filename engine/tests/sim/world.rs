@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
 use embedded_broker::{BrokerOptions, Record};
+use engine::flow::bandwidth::{Bandwidth, Limit, Rate, Schedule, Window};
 use engine::flow::budget::Budget;
 use engine::flow::event::{Event, LaneId, NodeId, PartitionSpec, Producer};
 use engine::flow::settings::{BatchMode, ShardSettings};
@@ -117,6 +118,19 @@ pub(crate) struct World {
     story: bool,
 }
 
+/// Some runs have a limit that they feel, and another one for a minute in the middle of it.
+fn bandwidth(rng: &mut fastrand::Rng) -> Option<Bandwidth> {
+    if rng.u32(0..3) > 0 {
+        return None;
+    }
+    let mut rate = || Rate::new(1 << rng.u32(16..24)).expect("more than the least");
+    let window = Window { start_minute: 0, minutes: 1, rate: rate() };
+    let schedule = Schedule::new(rate(), &[window]).expect("one window");
+    // It begins some seconds after the start.
+    let limit = Limit::new(schedule, 86_400_000 - 5_000);
+    Bandwidth::new(Some(limit), Vec::new())
+}
+
 impl World {
     pub(crate) fn new(seed: u64, story: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -150,6 +164,7 @@ impl World {
             ..ShardSettings::default()
         };
         let versions = Versions::drawn(&mut rng);
+        let settings = ShardSettings { bandwidth: bandwidth(&mut rng), ..settings };
         let truth = || Truth::new(isolation == Isolation::ReadCommitted);
         let mut world = Self {
             now_ms: 0,

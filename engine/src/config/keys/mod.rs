@@ -12,6 +12,8 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+pub(super) use self::own::BANDWIDTH_LIMIT;
+
 /// Where a key may stand; several can hold at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places(u8);
@@ -63,6 +65,8 @@ pub enum Kind {
     Patterns,
     /// `host:port` entries separated by commas.
     Brokers,
+    /// A rate in bytes per second, and windows of the day with others.
+    Rates,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// One of these Java classes; others cannot be loaded.

@@ -6,6 +6,9 @@ use super::{Key, Kind, Places};
 const FILE: Places = Places::FILE;
 const FLOW: Places = Places::FILE.and(Places::FLOW);
 
+/// How much may be carried in a second.
+pub(in crate::config) const BANDWIDTH_LIMIT: &str = "kmirror.bandwidth.limit";
+
 pub(super) const KEYS: &[Key] = &[
     Key::honored(
         "kmirror.memory.bytes",
@@ -44,6 +47,14 @@ pub(super) const KEYS: &[Key] = &[
         "fail",
         "What happens when the end of a target partition is missing or is not what was written there (unclean election, \
          topic made anew): report it and stop the partition, or report it and go on, with repeats rather than losses",
+    ),
+    Key::honored(
+        BANDWIDTH_LIMIT,
+        FLOW.and(Places::CLUSTER),
+        Kind::Rates,
+        "unlimited",
+        "Upper bound of what a flow carries, or of what is read from and written to a cluster, in bytes per second; it may \
+         change by the time of the day",
     ),
     Key::honored(
         "kmirror.groups.follow.rewinds",

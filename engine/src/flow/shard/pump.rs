@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce};
 
+use super::super::bandwidth::Gate;
 use super::super::event::{Effect, LaneId, NodeId};
 use super::super::fetch_lane::Urgency;
 use super::super::partition::Cx;
@@ -28,7 +29,9 @@ impl Shard {
         }
         self.pump_produce(now, effects);
         self.pump_round(now, effects);
+        self.gate.iter_mut().for_each(Gate::begin);
         self.pump_fetch(now, effects);
+        self.gate.iter_mut().for_each(Gate::end);
         if self.draining
             && !self.drained
             && self.partitions.values().all(|slot| slot.flow.is_drained())
@@ -69,8 +72,10 @@ impl Shard {
                 }
                 let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
                 let (settings, frames) = (&self.settings, &mut self.frames);
-                let Some(request) = lane.next_request(now, lanes, urgency, settings, frames) else {
-                    // Who finds no room in the budget is the first when there is some.
+                let gate = self.gate.as_mut();
+                let request = lane.next_request(now, lanes, urgency, settings, frames, gate);
+                let Some(request) = request else {
+                    // Who finds no room in the budget, or the gate closed, is the first when that is over.
                     self.next_fetch = at;
                     is_full = true;
                     continue;
