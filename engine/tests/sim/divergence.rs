@@ -249,6 +249,25 @@ fn what_the_target_lost_up_to_the_stored_pair_does_not_come_again() {
     assert_eq!((rig.position(), rig.progress(0).target_next), (9, Some(9)));
 }
 
+/// The index is older than the stored pair, and the source has lost what was copied since.
+#[test]
+fn where_copies_stand_whose_source_is_gone_is_not_made_up() {
+    let mut rig = started_with(ShardSettings::default(), 9, 7, |index| index.append(0, 0, 2));
+    rig.say_ends(7);
+    let (source, target) = (batches(9, &[1]), batches(0, &[2, 3, 2]));
+    while rig.say_whole_log(Side::Target, &target) + rig.say_whole_log(Side::Source, &source) > 0 {}
+    assert_eq!((rig.position(), rig.progress(0).target_next), (9, Some(7)));
+    rig.bring(source);
+    let asked = rig.produces().remove(0);
+    rig.answer_produce(&asked, Ok(7));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(index.translate(2), Translation::Exact(2));
+    assert_eq!(index.translate(9), Translation::Exact(7));
+    for position in 3..9 {
+        assert_eq!(index.translate(position), Translation::Behind(2), "{position}");
+    }
+}
+
 #[test]
 fn partitions_take_turns_to_compare_their_logs() {
     let mut rig = Rig::new(ShardSettings::default());

@@ -94,13 +94,15 @@ impl PartitionFlow {
             _ => -1,
         };
         self.epochs.begin(recovered.source_next, epoch);
-        match recovered.is_found {
-            true => self.target.index_mut().pass(recovered.source_next),
-            false => self.target.index_mut().begin(recovered.source_next, recovered.target_next),
+        let index = self.target.index_mut();
+        if !recovered.is_found {
+            index.begin(recovered.source_next, recovered.target_next);
         }
         if recovered.ends_vanished {
-            self.target.index_mut().interrupt();
+            // Before offsets are passed: those would look as if nothing had been copied of them.
+            index.interrupt();
         }
+        index.pass(recovered.source_next);
         self.go_on(recovered.target_next, cx);
     }
 
