@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-distance bench-static bench-sweep
+.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-stall bench-distance bench-static bench-sweep
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -57,6 +57,10 @@ bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clust
 bench-many: ## 100 000 partitions between embedded brokers, idle and with a trickle; three minutes
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches many
+
+bench-stall: ## the target stands still while large batches flow, between null brokers; a minute
+	cargo build --release --locked -p benches
+	target/release/benches stall
 
 bench-distance: ## the source behind a line of 1 Gbit/s and up to 200 ms; needs root
 	cargo build --release --locked -p benches -p kmirror

@@ -64,6 +64,11 @@ impl Child {
         Ok(child)
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Asks how much it has carried.
     pub(crate) fn done(&mut self) -> Result<Done> {
         self.input.write_all(b"?\n")?;

@@ -8,6 +8,7 @@ mod many;
 mod relay;
 mod report;
 mod roles;
+mod stall;
 mod svg;
 mod sweep;
 mod syncs;
@@ -54,6 +55,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// A hundred thousand partitions between embedded brokers: memory, CPU and start, idle and with a trickle
     Many(many::ManyArgs),
+    /// The target stands still while large batches flow, between null brokers: memory, and time to full speed again
+    Stall(stall::StallArgs),
     /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
     Syncs(syncs::SyncsArgs),
     /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Volume(args) => volume::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Many(args) => many::run(&args),
+        Command::Stall(args) => stall::run(&args),
         Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),

@@ -273,16 +273,30 @@ pub(crate) fn measure(
     program: Option<&Path>,
     stretch: Duration,
 ) -> Result<Stretch> {
-    let NullTopic { partitions, batch_records, record_bytes, codec, properties: more } = topic;
-    let topic = format!(
-        "bench:{partitions}:batch.records={batch_records}:record.bytes={record_bytes}:codec={codec}"
-    );
-    let source = Child::start(&["broker", "--endless", &topic])?;
-    let null = format!("source.bench:{partitions}");
-    let target = Child::start(&["broker", "--null", &null])?;
-    let text = properties(&source, &target, more);
-    let mut engine = Child::start_of(program, &["engine", &text])?;
-    engine.measure(WARM_UP, stretch)
+    Played::start(topic, program)?.engine.measure(WARM_UP, stretch)
+}
+
+/// kmirror and two null brokers.
+pub(crate) struct Played {
+    pub(crate) engine: Child,
+    pub(crate) target: Child,
+    _source: Child,
+}
+
+impl Played {
+    /// Starts all three; records flow at once.
+    pub(crate) fn start(topic: &NullTopic<'_>, program: Option<&Path>) -> Result<Self> {
+        let NullTopic { partitions, batch_records, record_bytes, codec, properties: more } = topic;
+        let topic = format!(
+            "bench:{partitions}:batch.records={batch_records}:record.bytes={record_bytes}:codec={codec}"
+        );
+        let source = Child::start(&["broker", "--endless", &topic])?;
+        let null = format!("source.bench:{partitions}");
+        let target = Child::start(&["broker", "--null", &null])?;
+        let text = properties(&source, &target, more);
+        let engine = Child::start_of(program, &["engine", &text])?;
+        Ok(Self { engine, target, _source: source })
+    }
 }
 
 fn properties(source: &Child, target: &Child, more: &[String]) -> String {
