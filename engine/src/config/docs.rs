@@ -58,6 +58,8 @@ B.kmirror.bandwidth.limit = 400Mbit/s, 09:00-17:00+02:00 100Mbit/s
   piles up in memory behind a limit.
 - A limit holds over seconds: a tenth of a second's worth (64 KiB at least) may come at once. A broker sends one whole
   batch at least, however little it is asked for; what is too much is made up for before the next request.
+- Answers end where the limit does, mostly within a batch, and that batch is read again: where a tenth of a second's worth
+  is not much more than a batch, a good part of the limit goes there.
 - Flows that have something to read get the same share of the limit of a cluster, unless one needs less; and so do the
   threads of a flow.
 - Not limited: metadata and administration, positions, offset syncs, groups and heartbeats, reading both logs back after a
