@@ -91,7 +91,7 @@ fn count(scenario: &Scenario) -> Result<Counts> {
     let file = std::env::temp_dir().join(format!("callgrind.{}", std::process::id()));
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", "--compress-strings=no", "--compress-pos=no"])
-        .args(["--collect-atstart=no", "--toggle-collect=*counted_region*"])
+        .args(["--dump-instr=yes", "--collect-atstart=no", "--toggle-collect=*counted_region*"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(&own)
         .args(["run", scenario.name])

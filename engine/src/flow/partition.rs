@@ -137,6 +137,7 @@ pub(super) struct PartitionFlow {
     recovery: Option<Recovery>,
     /// The position when the partition first sent in the round that is open: what it goes back to.
     anchor: Option<i64>,
+    latency_ms: Option<i64>,
 }
 
 impl PartitionFlow {
@@ -192,6 +193,7 @@ impl PartitionFlow {
             end_stale: false,
             recovery: None,
             anchor: None,
+            latency_ms: None,
         }
     }
 
@@ -419,15 +421,29 @@ impl PartitionFlow {
 
     /// The target answered for the batch in this request; [`ErrorCode::NETWORK_EXCEPTION`] when the connection was lost.
     pub(super) fn on_produced(&mut self, request: u64, outcome: Outcome, cx: &mut Cx<'_>) {
+        let before = self.target.delivered().records;
         if cx.settings.rounds.is_some() {
-            return self.on_produced_in_round(request, outcome, cx);
+            self.on_produced_in_round(request, outcome, cx);
+        } else {
+            if outcome.is_ok() {
+                self.damaged = 0;
+                self.worked(Side::Target, cx);
+            }
+            let step = self.target.on_answer(request, outcome, cx.frames);
+            self.take(step, cx);
         }
-        if outcome.is_ok() {
-            self.damaged = 0;
-            self.worked(Side::Target, cx);
+        let delivered = self.target.delivered();
+        if delivered.records > before && delivered.last_timestamp_ms >= 0 {
+            let since_start_ms = i64::try_from(cx.now.since_start().as_millis());
+            let wall_ms =
+                cx.settings.wall_start_ms.saturating_add(since_start_ms.unwrap_or(i64::MAX));
+            self.latency_ms = Some(wall_ms.saturating_sub(delivered.last_timestamp_ms).max(0));
         }
-        let step = self.target.on_answer(request, outcome, cx.frames);
-        self.take(step, cx);
+    }
+
+    /// Wall-clock time from a record's timestamp to its acknowledgement, of the last delivered batch.
+    pub(super) fn latency_ms(&self) -> Option<i64> {
+        self.latency_ms
     }
 
     /// The producer that writes from now on, unless the partition's own will do.

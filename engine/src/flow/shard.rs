@@ -18,6 +18,7 @@ use protocol_client::cluster::ClusterView;
 use protocol_client::conn::fetch_session::SessionTopic;
 
 use self::placement::{leave_source, leave_target};
+use self::spans::home;
 use super::bandwidth::Gate;
 use super::event::{Effect, Event, NodeId, PartitionKey, PartitionSpec, Producer, Report};
 use super::fetch_lane::FetchLane;
@@ -152,8 +153,6 @@ struct Slot {
     alone: u32,
     /// Its index may have changed since somebody asked.
     changed: bool,
-    /// Wall-clock latency of the last delivered batch.
-    latency_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -261,13 +260,13 @@ impl Shard {
             target_next: slot.flow.target_next(),
             is_settled: slot.flow.is_settled(),
             delivered: slot.flow.delivered(),
-            latency_ms: slot.latency_ms,
+            latency_ms: slot.flow.latency_ms(),
         })
     }
 
     /// A partition's state, and whether its connections are up.
     fn state(&self, key: PartitionKey, slot: &Slot) -> PartitionState {
-        let home = |leader: Leader| self.home(key, leader.node);
+        let home = |leader: Leader| home(&self.fleets, key, leader.node);
         let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&home(at)));
         let target = slot.flow.target_leader.and_then(|at| self.produce_lanes.get(&at.node));
         let connected = source.is_some_and(|lane| lane.link().is_up())
@@ -337,7 +336,7 @@ impl Shard {
         self.next_key += 1;
         let source = &flow.spec.source;
         self.keys.insert((source.topic.clone(), source.index), key);
-        let slot = Slot { flow, ready: false, alone: 0, changed: false, latency_ms: None };
+        let slot = Slot { flow, ready: false, alone: 0, changed: false };
         self.partitions.insert(key, Box::new(slot));
         self.act_on(key, notes, effects);
         for side in [Side::Source, Side::Target] {
@@ -440,9 +439,8 @@ impl Shard {
 
     /// Brings a partition's place in its session and in its lane's ready list up to date.
     fn update(&mut self, key: PartitionKey) {
-        let Some(slot) = self.partitions.get(&key) else { return };
-        let home = slot.flow.source_leader.map(|leader| self.home(key, leader.node));
         let Some(slot) = self.partitions.get_mut(&key) else { return };
+        let home = slot.flow.source_leader.map(|leader| home(&self.fleets, key, leader.node));
         if !slot.changed {
             slot.changed = true;
             self.changed.push(key);

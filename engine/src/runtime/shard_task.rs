@@ -2,7 +2,7 @@
 //!
 //! No decision about Kafka is made here. Everything runs on one thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ pub(super) async fn run(setup: ShardSetup, mut commands: mpsc::UnboundedReceiver
         shard,
         setup,
         events,
-        lanes: HashMap::new(),
+        lanes: BTreeMap::new(),
         effects: Vec::new(),
         transactions: None,
         drained: None,
@@ -149,7 +149,7 @@ struct Shell {
     shard: Shard,
     setup: ShardSetup,
     events: mpsc::UnboundedSender<Happened>,
-    lanes: HashMap<LaneId, Connection>,
+    lanes: BTreeMap<LaneId, Connection>,
     effects: Vec<Effect>,
     transactions: Option<Rc<Transactions>>,
     drained: Option<oneshot::Sender<()>>,

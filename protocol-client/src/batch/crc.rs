@@ -16,15 +16,44 @@ const ONE_BYTE: u32 = 1 << (31 - 8);
 /// `POWERS[k][b]` is `x^(8 * b * 256^k)`: a shift by `b * 256^k` bytes.
 const POWERS: [[u32; 256]; 4] = powers();
 
-/// Product of two polynomials modulo the Castagnoli polynomial, all bits reversed.
+/// `REDUCED[n]` is what becomes of the four highest powers, the bits `n`, when they are shifted by `x^4`.
+const REDUCED: [u32; 16] = reduced();
+
+/// `a` times `x` modulo the Castagnoli polynomial, bits reversed.
+const fn times_x(a: u32) -> u32 {
+    (a >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(a & 1))
+}
+
+const fn reduced() -> [u32; 16] {
+    let mut table = [0; 16];
+    let mut n = 0;
+    while n < 16 {
+        table[n] = times_x(times_x(times_x(times_x(n as u32))));
+        n += 1;
+    }
+    table
+}
+
+/// Product of two polynomials modulo the Castagnoli polynomial, all bits reversed; four bits of `a` at a time.
 const fn multiply(a: u32, b: u32) -> u32 {
-    let mut product = 0;
-    let mut b = b;
-    let mut bit = 32;
-    while bit > 0 {
-        bit -= 1;
-        product ^= b & 0u32.wrapping_sub((a >> bit) & 1);
-        b = (b >> 1) ^ (POLYNOMIAL & 0u32.wrapping_sub(b & 1));
+    // Of four bits the highest stands for 1 and the lowest for x^3.
+    let mut multiples = [0; 16];
+    multiples[8] = b;
+    multiples[4] = times_x(b);
+    multiples[2] = times_x(multiples[4]);
+    multiples[1] = times_x(multiples[2]);
+    let mut n: usize = 3;
+    while n < 16 {
+        let lowest = n & n.wrapping_neg();
+        multiples[n] = multiples[lowest] ^ multiples[n ^ lowest];
+        n += 1;
+    }
+    let mut product: u32 = 0;
+    let mut shift = 0;
+    while shift < 32 {
+        product = (product >> 4) ^ REDUCED[(product & 15) as usize];
+        product ^= multiples[((a >> shift) & 15) as usize];
+        shift += 4;
     }
     product
 }

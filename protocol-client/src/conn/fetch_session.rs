@@ -15,7 +15,7 @@
 //! - (D) records are handed out only where `known` and `want` begin alike: they start where the
 //!   caller wants them to. How many bytes are wanted may have changed meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -117,8 +117,8 @@ pub struct FetchSession {
     topics_without_id: usize,
 
     slots: Slab<Slot>,
-    by_key: HashMap<u32, usize>,
-    by_place: HashMap<(usize, i32), usize>,
+    by_key: BTreeMap<u32, usize>,
+    by_place: BTreeMap<(usize, i32), usize>,
     dirty: Vec<usize>,
 
     /// 0: the broker has granted none.
@@ -472,7 +472,6 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     const LIMITS: FetchLimits = FetchLimits {
         max_wait_ms: 500,

@@ -98,6 +98,11 @@ impl<W> Machine<W> {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
+    /// Whether a request is still to be transmitted.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes a request on.
     pub fn submit(&mut self, request: Outgoing, waiter: W) {
         self.waiting.push_back((request, waiter));

@@ -244,13 +244,12 @@ impl Connection {
     }
 
     fn prepare_produce(&self, request: &RawProduce) -> Result<(Outgoing, Asked), ClientError> {
-        request.validate()?;
         let version = request.version(&self.0.capabilities)?;
+        let asked = request.asked(version)?;
         let correlation_id = self.correlation_id();
         let client_id = &self.0.options.client_id;
         let head = begin_frame(PRODUCE, version, true, correlation_id, client_id);
         let pieces = request.encode(version, head)?;
-        let asked = request.asked(version);
         let outgoing = Outgoing {
             api: PRODUCE,
             correlation_id,

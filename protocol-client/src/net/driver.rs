@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::outbox::{MAX_SLICES, Outbox};
+use super::outbox::{FEW_SLICES, MAX_SLICES, Outbox};
 use crate::conn::machine::{Machine, Outgoing};
 use crate::error::{ClientError, Fault};
 use crate::wire::frame::FrameAssembler;
@@ -133,6 +133,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn transmit(&mut self) {
+        if !self.machine.has_waiting() {
+            return;
+        }
         let now = Instant::now().into_std();
         while let Some(pieces) = self.machine.poll_transmit(now) {
             self.outbox.push(pieces);
@@ -142,9 +145,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, ClientError> {
         let mut progress = false;
         while !self.outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = self.outbox.slices(&mut slices);
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled]) {
+            let written = match self.outbox.len() {
+                ..=FEW_SLICES => self.poll_write_slices::<FEW_SLICES>(cx),
+                _ => self.poll_write_slices::<MAX_SLICES>(cx),
+            };
+            match written {
                 Poll::Pending => return Ok(progress),
                 Poll::Ready(Ok(written)) if written > 0 => self.outbox.advance(written),
                 Poll::Ready(Ok(_)) => return Err(lost("the stream takes no more bytes")),
@@ -157,6 +162,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             Poll::Ready(Err(error)) => Err(lost(error)),
             _ => Ok(progress),
         }
+    }
+
+    fn poll_write_slices<const MOST: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); MOST];
+        let filled = self.outbox.slices(&mut slices);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..filled])
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, ClientError> {

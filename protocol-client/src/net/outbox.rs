@@ -9,6 +9,9 @@ use bytes::{Buf, Bytes};
 /// with pieces of useful size fills any socket buffer.
 pub(super) const MAX_SLICES: usize = 256;
 
+/// As many as most requests have: less to lay out for each write.
+pub(super) const FEW_SLICES: usize = 16;
+
 /// A queue of pieces, written front to back.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -20,12 +23,16 @@ impl Outbox {
         self.pieces.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     /// Lends the next pieces and returns how many of the slices are filled.
-    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; MAX_SLICES]) -> usize {
+    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let filled = slices.iter_mut().zip(&self.pieces);
         filled.map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
     }

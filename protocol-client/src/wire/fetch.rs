@@ -197,7 +197,11 @@ impl RawFetch {
         for topic in &self.topics {
             seen.extend(topic.partitions.iter().map(|partition| (&*topic.name, partition.index)));
         }
-        refuse_twins(&mut seen)
+        seen.sort_unstable();
+        match seen.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(twins(pair[0].0, pair[0].1)),
+            None => Ok(()),
+        }
     }
 
     /// Appends the body to `out`.
@@ -246,16 +250,8 @@ pub(crate) fn put_topic(out: &mut BytesMut, by_id: bool, name: &str, id: Uuid) {
     if by_id { out.put_slice(id.as_bytes()) } else { put_compact_str(out, name) }
 }
 
-/// `seen` is (topic, partition) of everything a request names.
-pub(crate) fn refuse_twins(seen: &mut [(&str, i32)]) -> Result<(), ClientError> {
-    seen.sort_unstable();
-    match seen.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(twin) => {
-            let (topic, index) = twin[0];
-            Err(ClientError::invalid(format!("partition {topic}-{index} is named twice")))
-        }
-        None => Ok(()),
-    }
+pub(crate) fn twins(topic: &str, index: i32) -> ClientError {
+    ClientError::invalid(format!("partition {topic}-{index} is named twice"))
 }
 
 pub(crate) fn read_topic(cursor: &mut Cursor<'_>, by_id: bool) -> Result<TopicRef, WireError> {

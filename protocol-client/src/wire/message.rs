@@ -7,6 +7,9 @@ use crate::error::ClientError;
 use crate::wire::api::{Api, ApiId, is_flexible};
 use crate::wire::primitives::WireError;
 
+/// What most requests take: several batches of a produce request, their payloads aside.
+const USUAL_BYTES: usize = 512;
+
 /// Starts a frame: a place for its size, then the request header (version 1, or 2 with its empty
 /// tagged fields for flexible requests).
 pub fn begin_frame(
@@ -16,7 +19,7 @@ pub fn begin_frame(
     correlation_id: i32,
     client_id: &str,
 ) -> BytesMut {
-    let mut frame = BytesMut::with_capacity(256);
+    let mut frame = BytesMut::with_capacity(USUAL_BYTES);
     frame.put_i32(0);
     frame.put_i16(api.key);
     frame.put_i16(version);

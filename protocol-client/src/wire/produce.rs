@@ -12,8 +12,7 @@ use crate::error::ClientError;
 use crate::wire::api::{ApiId, Capabilities, VersionSpan};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::fetch::{
-    CurrentLeader, TopicRef, put_topic, read_current_leader, read_throttle, read_topic,
-    refuse_twins,
+    CurrentLeader, TopicRef, put_topic, read_current_leader, read_throttle, read_topic, twins,
 };
 use crate::wire::message::set_frame_size;
 use crate::wire::primitives::{
@@ -134,20 +133,15 @@ impl RawProduce {
         })
     }
 
-    /// Refuses a request that names a partition twice: the broker would silently drop one of the
-    /// batches.
-    pub fn validate(&self) -> Result<(), ClientError> {
+    /// What to match the answer to this request in `version` against.
+    ///
+    /// # Errors
+    /// A request without partitions, or one that names a partition twice: the broker would silently
+    /// drop one of the batches.
+    pub fn asked(&self, version: i16) -> Result<Asked, ClientError> {
         if self.partitions.is_empty() {
             return Err(ClientError::invalid("a produce request without partitions"));
         }
-        let all = self.partitions.iter();
-        let mut seen: Vec<(&str, i32)> =
-            all.map(|partition| (&*partition.topic, partition.index)).collect();
-        refuse_twins(&mut seen)
-    }
-
-    /// What to match the answer to this request in `version` against.
-    pub fn asked(&self, version: i16) -> Asked {
         let all = self.partitions.iter();
         let mut asked = Asked {
             version,
@@ -155,12 +149,16 @@ impl RawProduce {
             sorted: (0..self.partitions.len()).collect(),
         };
         let Asked { partitions, sorted, .. } = &mut asked;
-        if version >= BY_ID.min {
-            sorted.sort_unstable_by_key(|at| (partitions[*at].1, partitions[*at].2));
-        } else {
-            sorted.sort_unstable_by_key(|at| (&partitions[*at].0, partitions[*at].2));
+        let order = |a: &usize, b: &usize| {
+            let (a, b) = (&partitions[*a], &partitions[*b]);
+            let by_topic = if version >= BY_ID.min { a.1.cmp(&b.1) } else { a.0.cmp(&b.0) };
+            by_topic.then(a.2.cmp(&b.2))
+        };
+        sorted.sort_unstable_by(order);
+        match sorted.windows(2).find(|pair| order(&pair[0], &pair[1]).is_eq()) {
+            Some(pair) => Err(twins(&partitions[pair[0]].0, partitions[pair[0]].2)),
+            None => Ok(asked),
         }
-        asked
     }
 
     /// Encodes the body behind `head` (which holds the frame's size and header) as pieces for a
@@ -404,7 +402,8 @@ mod tests {
     #[test]
     fn answers_come_in_the_order_of_the_request() {
         for version in 9..=13 {
-            let ours = RawProduceAnswer::decode(&encoded(version), &request().asked(version));
+            let ours =
+                RawProduceAnswer::decode(&encoded(version), &request().asked(version).unwrap());
             let ours = ours.expect("decodes");
             assert_eq!(ours.throttle, Duration::from_millis(20));
             let offsets: Vec<i64> = ours.partitions.iter().map(|one| one.base_offset).collect();
@@ -421,11 +420,11 @@ mod tests {
     fn answers_that_do_not_match_the_request_are_refused() {
         let mut fewer = request();
         fewer.partitions.pop();
-        let extra = RawProduceAnswer::decode(&encoded(12), &fewer.asked(12));
+        let extra = RawProduceAnswer::decode(&encoded(12), &fewer.asked(12).unwrap());
         assert!(extra.expect_err("not asked").to_string().contains("not asked for"));
         let mut more = request();
         more.partitions.push(batch("orders", 9, b""));
-        let missing = RawProduceAnswer::decode(&encoded(12), &more.asked(12));
+        let missing = RawProduceAnswer::decode(&encoded(12), &more.asked(12).unwrap());
         assert!(missing.expect_err("left out").to_string().contains("leaves out"));
     }
 
@@ -433,9 +432,10 @@ mod tests {
     fn twins_and_empty_requests_are_refused() {
         let mut twice = request();
         twice.partitions.push(batch("orders", 1, b"again"));
-        assert!(twice.validate().is_err());
-        assert!(RawProduce::default().validate().is_err());
-        assert!(request().validate().is_ok());
+        for version in [12, 13] {
+            assert!(twice.asked(version).expect_err("twice").to_string().contains("orders-"));
+            assert!(RawProduce::default().asked(version).is_err());
+        }
     }
 
     proptest! {
@@ -447,7 +447,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.truncate(bytes.len().saturating_sub(cut));
-            let _ = RawProduceAnswer::decode(&Bytes::from(bytes), &request().asked(version));
+            let _ = RawProduceAnswer::decode(&Bytes::from(bytes), &request().asked(version).unwrap());
         }
     }
 }

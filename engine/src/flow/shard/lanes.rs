@@ -4,7 +4,7 @@ use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 use protocol_client::wire::fetch::RawFetchAnswer;
 use protocol_client::wire::produce::{ProducedPartition, RawProduceAnswer};
 
-use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
+use super::super::event::{Effect, LaneId, NodeId};
 use super::super::frames::Charge;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
@@ -150,24 +150,12 @@ impl Shard {
         self.set_stalled(id.node, false);
         for (at, key) in carried.into_iter().enumerate() {
             self.round.iter_mut().for_each(Round::answered);
-            let Some(slot) = self.partitions.get(&key) else { continue };
-            let target = &slot.flow.spec.target;
-            // An answer that leaves a partition out says nothing about it.
-            let outcome = outcome_of(answer, at, target);
-            let outcome = outcome.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
-            let before = slot.flow.delivered().records;
-            self.with(now, key, effects, |flow, cx| flow.on_produced(request, outcome, cx));
-            self.note_latency(now, key, before);
-        }
-    }
-
-    fn note_latency(&mut self, now: Moment, key: PartitionKey, before: u64) {
-        let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let delivered = slot.flow.delivered();
-        if delivered.records > before && delivered.last_timestamp_ms >= 0 {
-            let since_start_ms = i64::try_from(now.since_start().as_millis()).unwrap_or(i64::MAX);
-            let wall_ms = self.settings.wall_start_ms.saturating_add(since_start_ms);
-            slot.latency_ms = Some(wall_ms.saturating_sub(delivered.last_timestamp_ms).max(0));
+            self.with(now, key, effects, |flow, cx| {
+                // An answer that leaves a partition out says nothing about it.
+                let outcome = outcome_of(answer, at, &flow.spec.target);
+                let outcome = outcome.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+                flow.on_produced(request, outcome, cx);
+            });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Several lanes to one source broker: how many, who is on which, and which of them help to read one partition.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use protocol_client::conn::fetch_session::SessionTopic;
 
@@ -16,12 +18,6 @@ const ALONE: u32 = 2;
 const LEAST_SHARE_BYTES: usize = 128 << 10;
 
 impl Shard {
-    /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
-    pub(super) fn home(&self, key: PartitionKey, node: NodeId) -> FetchKey {
-        let lanes = self.fleets.get(&node).map_or(1, Fleet::lanes);
-        (node, home_of(key, lanes))
-    }
-
     /// An answer of a broker's lane: it may be time for more lanes, or fewer.
     pub(super) fn count(
         &mut self,
@@ -155,6 +151,12 @@ impl Shard {
             self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
         }
     }
+}
+
+/// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
+pub(super) fn home(fleets: &BTreeMap<NodeId, Fleet>, key: PartitionKey, node: NodeId) -> FetchKey {
+    let lanes = fleets.get(&node).map_or(1, Fleet::lanes);
+    (node, home_of(key, lanes))
 }
 
 fn home_of(key: PartitionKey, lanes: u16) -> u16 {
