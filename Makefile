@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-stall bench-distance bench-static bench-sweep
+.PHONY: setup demo check fmt clippy test e2e deny doc musl musl-aarch64 fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-stall bench-distance bench-static bench-sweep
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -34,6 +34,9 @@ doc:
 musl: ## the static release binary, checked
 	cargo build --release --locked -p kmirror --target $(MUSL)
 	bash .ci/check-static target/$(MUSL)/release/kmirror
+
+musl-aarch64: ## the same for aarch64, cross-compiled with zig from PyPI; built, not run
+	bash .ci/build-aarch64
 
 fuzz: ## a few seconds on every fuzz target
 	bash .ci/fuzz-smoke 5
