@@ -85,6 +85,7 @@ impl World {
                 source: at("orders", SOURCE_ID),
                 target: at("copy", TARGET_ID),
                 start: Start::At(0),
+                is_marked: false,
                 limits: TargetLimits::default(),
                 index: OffsetIndex::default(),
             };

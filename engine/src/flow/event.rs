@@ -54,6 +54,8 @@ pub struct PartitionSpec {
     pub target: TopicPartition,
     /// Where it starts.
     pub start: Start,
+    /// An earlier instance was shut out with a marker, which stands behind what is stored.
+    pub is_marked: bool,
     /// What the target topic demands.
     pub limits: TargetLimits,
     /// Which offset is which, as far as that is known from before.
@@ -111,6 +113,8 @@ pub enum Event {
     TargetEnd(PartitionKey, Result<i64, ErrorCode>),
     /// A piece of a partition's log, for comparison.
     LogRead(PartitionKey, Side, Result<Box<ReadChunk>, ErrorCode>),
+    /// What [`Effect::StorePosition`] asked for is done: of the partition that the source calls so, this is stored.
+    Stored(TopicPartition, Pair),
     /// What was asked of the coordinator is done; or not, then with the code if it answered.
     Coordinated(Result<(), Option<ErrorCode>>),
     /// Finish what is in flight, then say [`Effect::Drained`].
@@ -138,6 +142,9 @@ pub enum Effect {
     ReadLog(PartitionKey, Side, i64, Isolation),
     /// Ask the coordinator of transactions; answered with [`Event::Coordinated`]. One at a time.
     Coordinate(Coordinate),
+    /// A partition has gone back and stands still: store where it stands, and say so with [`Event::Stored`]. Only then
+    /// it writes on.
+    StorePosition,
     /// Get the next epoch of the producer, or another producer: what a partition knows of this one is of no use any more.
     RenewProducer,
     /// Another instance writes in our place: stop for good.

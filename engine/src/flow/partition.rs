@@ -47,6 +47,7 @@ pub(super) enum Note {
     WantTurn,
     RefreshMetadata(Side),
     RenewProducer(Spent),
+    StorePosition,
     BreakRound,
     WakeAt(Moment),
     Tell(Happening),
@@ -65,6 +66,19 @@ enum SourceState {
     Asking,
     Ready,
     Backoff(Moment),
+}
+
+/// Whether what is stored leads on from where the partition stands. It does not when the partition has gone back: what is
+/// written from there would be compared with the wrong place, should the process end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Footing {
+    Firm,
+    /// The target was cut, and up to where it agrees is not known.
+    Cut,
+    /// Where it stands has to be stored as soon as what is under way has arrived.
+    Lost,
+    /// It is being stored.
+    Storing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +109,7 @@ pub(super) struct Assigned {
     pub(super) source: TopicPartition,
     pub(super) target: TopicPartition,
     pub(super) start: Start,
+    is_marked: bool,
     pub(super) limits: TargetLimits,
 }
 
@@ -135,6 +150,9 @@ pub(super) struct PartitionFlow {
     end_stale: bool,
     /// Logs are being compared to find out what a former run has left.
     recovery: Option<Recovery>,
+    footing: Footing,
+    /// Where a log was read last that gave nothing, and how often in a row.
+    nothing_at: (Side, i64, u32),
     /// The position when the partition first sent in the round that is open: what it goes back to.
     anchor: Option<i64>,
     latency_ms: Option<i64>,
@@ -142,8 +160,8 @@ pub(super) struct PartitionFlow {
 
 impl PartitionFlow {
     pub(super) fn new(spec: PartitionSpec, cx: &mut Cx<'_>) -> Self {
-        let PartitionSpec { source, target, start, limits, index } = spec;
-        let spec = Assigned { source, target, start, limits };
+        let PartitionSpec { source, target, start, is_marked, limits, index } = spec;
+        let spec = Assigned { source, target, start, is_marked, limits };
         let mut run = Run::Active;
         let mut epochs = Epochs::default();
         let fetch_offset = match &spec.start {
@@ -192,6 +210,8 @@ impl PartitionFlow {
             end_asked,
             end_stale: false,
             recovery: None,
+            footing: Footing::Firm,
+            nothing_at: (Side::Source, -1, 0),
             anchor: None,
             latency_ms: None,
         }
@@ -221,7 +241,7 @@ impl PartitionFlow {
 
     /// Which offset is which, of all that was copied; what was passed without a record is in it too.
     pub(super) fn index(&mut self) -> &OffsetIndex {
-        if let Some(position) = self.position().filter(|_| self.target.is_started()) {
+        if let Some(position) = self.position().filter(|_| self.target_next().is_some()) {
             self.target.index_mut().pass(position);
         }
         self.target.index()
@@ -229,7 +249,8 @@ impl PartitionFlow {
 
     /// The target offset behind everything delivered, once known.
     pub(super) fn target_next(&self) -> Option<i64> {
-        self.target.committed_next()
+        let is_known = self.recovery.is_none() && self.footing != Footing::Cut;
+        self.target.committed_next().filter(|_| is_known)
     }
 
     pub(super) fn delivered(&self) -> Delivered {
@@ -294,7 +315,12 @@ impl PartitionFlow {
     /// Whether a batch could go out now.
     pub(super) fn can_send(&self) -> bool {
         self.run != Run::Failed
-            && (self.target.has_unsent() || (self.target.has_room() && !self.queue.is_empty()))
+            && (self.target.has_unsent() || (self.has_room() && !self.queue.is_empty()))
+    }
+
+    /// Whether a batch of the queue may go out.
+    fn has_room(&self) -> bool {
+        self.footing == Footing::Firm && self.target.has_room()
     }
 
     /// Nothing is on the way to the target, and what a former run has left there is known: who goes on next may not be
@@ -323,7 +349,7 @@ impl PartitionFlow {
             return None;
         }
         if !self.target.has_unsent() {
-            if !self.target.has_room() {
+            if !self.has_room() {
                 return None;
             }
             if cx.settings.rounds.is_some() {
@@ -507,7 +533,7 @@ impl PartitionFlow {
     /// Asks for the target's end, for the first time or to tell what was appended.
     fn compare(&mut self, cx: &mut Cx<'_>) {
         self.target_retry_at = None;
-        let known = self.target.target_next().is_some();
+        let known = self.target.target_next().is_some() && self.footing != Footing::Cut;
         if known && cx.settings.rounds.is_some() {
             return self.target.set_phase(Phase::Ready);
         }
@@ -553,12 +579,15 @@ impl PartitionFlow {
                 self.damaged_batch("the target finds its checksum wrong", cx);
             }
             Step::TargetShrank { expected, end } => {
-                self.on_diverged(Divergence::Truncated { expected, end }, end, cx);
+                if self.on_diverged(Divergence::Truncated { expected, end }, cx) {
+                    self.compare(cx);
+                }
             }
         }
         self.tell_foreign(cx);
         cx.notes.extend(self.target.take_spent().map(Note::RenewProducer));
         self.let_go(cx.frames);
+        self.find_footing(cx);
     }
 
     /// Forgets what is queued: it will be fetched again.

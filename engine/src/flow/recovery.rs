@@ -1,4 +1,5 @@
-//! What a former run left at the target behind the stored position, found out by comparing the logs.
+//! What the target holds behind a place that is known, found out by comparing the logs: behind the stored position what a
+//! former run left there, behind the end of the index what that missed, and where a target that was cut agrees last.
 //!
 //! [`crate::matching`] compares; here is what it is asked, how what was read reaches it, and what its outcome means.
 
@@ -7,7 +8,7 @@ use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 
 use super::event::{Divergence, Happening, Start};
-use crate::index::OffsetIndex;
+use crate::index::{OffsetIndex, Translation};
 use crate::matching::{self, Ask, Chunk, MatchSettings, Matcher, Run};
 use crate::model::{Pair, Side};
 
@@ -16,6 +17,11 @@ const MAX_AGAIN: i64 = 4_000_000;
 
 /// Most of the source that one comparison holds while it looks ahead, in bytes.
 const HELD_BYTES: usize = 2 << 20;
+
+/// How many offsets before the end of a target that was cut are compared at first, and how many times as many when
+/// nothing of that is ours.
+const FIRST_BACK: i64 = 1_000;
+const FURTHER_BACK: i64 = 16;
 
 /// Where the index ends, if that lies before what is stored: the logs are compared from there, so that it gets to know
 /// what was copied since.
@@ -28,13 +34,34 @@ pub(super) fn behind(pair: Pair, index: &OffsetIndex) -> Option<(i64, i64)> {
     index.end().filter(is_behind)
 }
 
+/// What logs are compared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// What the index missed up to what is stored.
+    Index,
+    /// What stands behind what is stored.
+    Rest,
+    /// Where the target agrees last that was cut, not before so many offsets before its end.
+    Cut(i64),
+}
+
+impl Purpose {
+    /// The target was cut.
+    pub(super) const CUT: Self = Self::Cut(FIRST_BACK);
+}
+
 /// A comparison, under way or still to begin.
 #[derive(Debug)]
-pub(super) enum Recovery {
-    /// It waits for its turn; the target ends here.
-    Waiting(i64),
-    /// It is under way.
-    Comparing(Box<Matcher>),
+pub(super) struct Recovery {
+    pub(super) purpose: Purpose,
+    /// Where the target ends.
+    pub(super) end: i64,
+    /// None while it waits for its turn.
+    matcher: Option<Box<Matcher>>,
+    /// There is more to compare before what is compared.
+    may_go_back: bool,
+    /// The index has got to know something.
+    is_learned: bool,
 }
 
 /// What has to be done next.
@@ -53,28 +80,37 @@ pub(super) enum Step {
 /// What a comparison has come to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Recovered {
+    pub(super) purpose: Purpose,
     pub(super) source_next: i64,
+    /// The first offset from there on that something stands at, as far as was read.
+    source_head: i64,
+    target_is_empty: bool,
+    /// The leader epoch of the source's last record before it, or -1 where that is not known.
+    pub(super) source_epoch: i32,
     pub(super) target_next: i64,
     /// Whether the place of the stored position is known.
     pub(super) is_found: bool,
     pub(super) divergence: Option<Divergence>,
     /// Whether the target may end with copies whose source records are gone.
     pub(super) ends_vanished: bool,
-    has_strays: bool,
+    /// Nothing of what was compared is ours: what comes before has to be compared too, for this.
+    pub(super) further: Option<Purpose>,
     matched: u64,
     foreign: u64,
     repeated: u64,
 }
 
 impl Recovered {
-    /// Nothing stood at the target but copies. What is stored was true then, though the target may not hold all of it any
-    /// more: what its retention took must not come again.
-    pub(super) fn keep(&mut self, stored: &Start) {
-        if let Start::Pair(pair) = stored
-            && self.divergence.is_none()
-            && !self.has_strays
+    /// Of what was compared nothing is left on one of the sides: then the index says up to where the target was filled.
+    pub(super) fn believe(&mut self, index: &mut OffsetIndex) {
+        if let Purpose::Cut(_) = self.purpose
+            && self.matched == 0
         {
-            self.source_next = self.source_next.max(pair.source_next);
+            let known = index.translate_back(self.target_next).position().unwrap_or(0);
+            let bound = if self.target_is_empty { i64::MAX } else { self.source_head };
+            self.source_next = known.min(bound).max(self.source_next);
+            self.ends_vanished = false;
+            index.resume(self.source_next, self.target_next);
         }
     }
 
@@ -90,25 +126,52 @@ impl Recovered {
 }
 
 impl Recovery {
-    /// Compares from what is stored to the target's end.
-    pub(super) fn new(start: &Start, index: &OffsetIndex, target_end: i64) -> Self {
-        let start = match start {
-            Start::Pair(pair) => {
+    /// What is to be compared, up to this end of the target, when it is its turn.
+    pub(super) fn waiting(purpose: Purpose, end: i64) -> Self {
+        Self { purpose, end, matcher: None, may_go_back: false, is_learned: false }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.matcher.is_none()
+    }
+
+    /// Begins to compare.
+    pub(super) fn begin(&mut self, start: &Start, index: &mut OffsetIndex) {
+        let stored = match start {
+            Start::Pair(pair) => Some(*pair),
+            _ => None,
+        };
+        let mut end = self.end;
+        let start = match (self.purpose, stored, start) {
+            (Purpose::Cut(span), stored, _) => {
+                let begun =
+                    index.start().or_else(|| stored.map(|at| (at.source_next, at.target_next)));
+                let begun = begun.unwrap_or((0, 0));
+                let (source, target) = before_cut(index, end, span).unwrap_or(begun);
+                self.may_go_back = target > begun.1;
+                matching::Start::Pair { source, target: target.min(end), last: None }
+            }
+            (Purpose::Index, Some(pair), _) => {
+                end = pair.target_next;
                 let stored = (pair.source_next, pair.target_next);
-                let (source, target) = behind(*pair, index).unwrap_or(stored);
+                let (source, target) = behind(pair, index).unwrap_or(stored);
+                matching::Start::Pair { source, target, last: index.last_pair() }
+            }
+            (_, Some(pair), _) => {
+                let (source, target) = (pair.source_next, pair.target_next);
                 let last = index.last_pair().filter(|last| last.0 < source && last.1 < target);
                 matching::Start::Pair { source, target, last }
             }
-            Start::At(position) => matching::Start::Source(*position),
-            Start::Refused(_) => matching::Start::Source(0),
+            (.., Start::At(position)) => matching::Start::Source(*position),
+            _ => matching::Start::Source(0),
         };
         let settings = MatchSettings { max_held_bytes: HELD_BYTES, ..MatchSettings::default() };
-        Self::Comparing(Box::new(Matcher::new(start, target_end, settings)))
+        self.matcher = Some(Box::new(Matcher::new(start, end, settings)));
     }
 
     /// What has to be done next.
     pub(super) fn step(&self) -> Step {
-        let Self::Comparing(matcher) = self else { return Step::Done };
+        let Some(matcher) = &self.matcher else { return Step::Done };
         match matcher.ask() {
             Ask::Source { from } => Step::Read(Side::Source, from),
             Ask::Target { from } => Step::Read(Side::Target, from),
@@ -124,7 +187,7 @@ impl Recovery {
         isolation: Isolation,
     ) -> (Step, Vec<Run>) {
         let asked = self.step();
-        let (Self::Comparing(matcher), Step::Read(wanted, from)) = (&mut *self, asked) else {
+        let (Some(matcher), Step::Read(wanted, from)) = (&mut self.matcher, asked) else {
             return (Step::Done, Vec::new());
         };
         if wanted != side {
@@ -153,12 +216,33 @@ impl Recovery {
         }
     }
 
+    /// The index gets to know what was paired. Of a target that was cut it forgets the rest.
+    pub(super) fn learn(&mut self, index: &mut OffsetIndex, run: &Run) {
+        if let Purpose::Cut(_) = self.purpose
+            && !std::mem::replace(&mut self.is_learned, true)
+        {
+            index.resume(run.source_first, run.target_first);
+        }
+        learn(index, run);
+    }
+
     /// What it has come to; nothing if it has not begun.
     pub(super) fn finish(self) -> Option<Recovered> {
-        let Self::Comparing(matcher) = self else { return None };
-        let outcome = matcher.finish();
+        let outcome = self.matcher?.finish();
+        // Where nothing is left retention was, and it takes what is older first.
+        let is_found = outcome.counts.matched > 0 || outcome.target_is_empty;
+        let further = match self.purpose {
+            Purpose::Cut(span) if self.may_go_back && !is_found => {
+                Some(Purpose::Cut(span.saturating_mul(FURTHER_BACK)))
+            }
+            _ => None,
+        };
         Some(Recovered {
+            purpose: self.purpose,
+            source_head: outcome.source_head,
+            target_is_empty: outcome.target_is_empty,
             source_next: outcome.resume_source,
+            source_epoch: outcome.source_epoch,
             target_next: outcome.target_next,
             is_found: outcome.start_found,
             divergence: outcome.divergence.map(|divergence| match divergence {
@@ -173,7 +257,7 @@ impl Recovery {
                 }
             }),
             ends_vanished: outcome.ends_vanished,
-            has_strays: outcome.counts.foreign + outcome.counts.repeated > 0,
+            further,
             matched: outcome.counts.matched,
             foreign: outcome.counts.foreign,
             repeated: outcome.counts.repeated,
@@ -181,12 +265,27 @@ impl Recovery {
     }
 }
 
-/// What was read, as the comparison takes it; `None` if a broker held back what it has.
-fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk> {
-    let visible = match (side, isolation) {
+/// A pair that lies so many offsets before the end of a target that was cut; none if the index has none there.
+fn before_cut(index: &OffsetIndex, end: i64, span: i64) -> Option<(i64, i64)> {
+    let (_, known) = index.end()?;
+    let target = end.min(known).checked_sub(span).filter(|target| *target >= 0)?;
+    match index.translate_back(target) {
+        Translation::Exact(source) => Some((source, target)),
+        _ => None,
+    }
+}
+
+/// Up to where a log can be read.
+pub(super) fn visible(side: Side, chunk: &ReadChunk, isolation: Isolation) -> i64 {
+    match (side, isolation) {
         (Side::Source, Isolation::ReadCommitted) => chunk.last_stable_offset,
         _ => chunk.high_watermark,
-    };
+    }
+}
+
+/// What was read, as the comparison takes it; `None` if a broker held back what it has.
+fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk> {
+    let visible = visible(side, &chunk, isolation);
     let is_end = chunk.next >= visible;
     if chunk.entries.is_empty() && !is_end {
         return None;
@@ -196,7 +295,7 @@ fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk>
 }
 
 /// The index gets to know what was paired.
-pub(super) fn learn(index: &mut OffsetIndex, run: &Run) {
+fn learn(index: &mut OffsetIndex, run: &Run) {
     if run.is_behind_vanished {
         // Which source offset they were copied from nobody knows any more.
         index.interrupt();

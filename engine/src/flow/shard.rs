@@ -59,6 +59,8 @@ pub struct Progress {
     pub target_next: Option<i64>,
     /// Whether everything that was sent has been answered.
     pub is_settled: bool,
+    /// Whether it stands still until it is stored where it stands ([`Effect::StorePosition`]).
+    pub awaits_store: bool,
     /// What was delivered since the start.
     pub delivered: Delivered,
     /// Time from a record's timestamp to its acknowledgement, of the last batch, in milliseconds.
@@ -221,6 +223,11 @@ impl Shard {
             Event::LogRead(key, side, read) => {
                 self.with(now, key, effects, |flow, cx| flow.on_log_read(side, read, cx))
             }
+            Event::Stored(source, pair) => {
+                if let Some(key) = self.keys.get(&(source.topic, source.index)).copied() {
+                    self.with(now, key, effects, |flow, cx| flow.on_stored(pair, cx));
+                }
+            }
             Event::Coordinated(answer) => self.on_coordinated(now, answer, effects),
             Event::Drain => self.drain(),
             Event::Tick => {}
@@ -259,6 +266,7 @@ impl Shard {
             position_epoch: slot.flow.position_epoch(),
             target_next: slot.flow.target_next(),
             is_settled: slot.flow.is_settled(),
+            awaits_store: slot.flow.awaits_store(),
             delivered: slot.flow.delivered(),
             latency_ms: slot.flow.latency_ms(),
         })
@@ -410,6 +418,7 @@ impl Shard {
                     let isolation = self.isolation_for(key, side);
                     effects.push(Effect::ReadLog(key, side, from, isolation));
                 }
+                Note::StorePosition => effects.push(Effect::StorePosition),
                 Note::BreakRound => self.round.iter_mut().for_each(|round| round.break_off(key)),
                 Note::RefreshMetadata(side) => self.refresh[side as usize].wanted = true,
                 Note::RenewProducer(why) => {

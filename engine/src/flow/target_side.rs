@@ -157,6 +157,8 @@ pub(super) struct TargetSide {
     index: OffsetIndex,
     /// Offsets that were stepped over and nobody has heard of: the first, the one behind the last, how many.
     foreign: Option<(i64, i64, u64)>,
+    /// An answer has shown that the log was cut: what was expected and what came.
+    shrunk: Option<(i64, i64)>,
     /// What was acknowledged in a transaction that has not ended yet; none where there are no transactions.
     uncommitted: Option<Uncommitted>,
 }
@@ -192,6 +194,7 @@ impl TargetSide {
             delivered: Delivered::default(),
             index,
             foreign: None,
+            shrunk: None,
             uncommitted: None,
         }
     }
@@ -354,8 +357,12 @@ impl TargetSide {
             }
             // Everything below is taken, or was.
             Ok(end) if end >= 0 => {
-                let expected = self.target_next.unwrap_or(end);
-                return Step::TargetShrank { expected, end };
+                batch.answer = Answer::Failed(ErrorCode::NETWORK_EXCEPTION);
+                let known = self.target_next.unwrap_or(end);
+                self.shrunk.get_or_insert((known, end));
+                self.phase = Phase::Settling;
+                // Nothing of what came before is where it was.
+                return self.settle();
             }
             _ => {
                 let error = outcome.err().unwrap_or(ErrorCode::NETWORK_EXCEPTION);
@@ -399,6 +406,12 @@ impl TargetSide {
         self.doubt(DOUBTS_ABOUT_LOSS).unwrap_or(shrank)
     }
 
+    /// It lacks the marker that stands behind what is stored.
+    pub(super) fn doubt_marker(&mut self, expected: i64, end: i64) -> Step {
+        let shrank = Step::TargetShrank { expected, end };
+        self.doubt(DOUBTS_ABOUT_SEQUENCE).unwrap_or(shrank)
+    }
+
     /// The target's log begins here: what retention took of the part that has to be read was in our order.
     pub(super) fn on_head_lost(&mut self, start: i64, frames: &mut Frames) {
         while let (Some(front), Some(next)) = (self.window.front(), self.target_next)
@@ -424,6 +437,11 @@ impl TargetSide {
                     let known = self.target_next.unwrap_or(known);
                     self.deliver(entry.base_offset().max(known), frames);
                 }
+                // What is stored from here on is up to that instance.
+                None if self.is_replaced_by(entry) => {
+                    self.stamp = Stamp::Spent(Spent::Refused);
+                    return Step::Nothing;
+                }
                 None => self.step_over(entry.next_offset(), !entry.is_control()),
             }
         }
@@ -443,6 +461,15 @@ impl TargetSide {
         let before: i64 = self.window.iter().take(place).map(|one| i64::from(one.records)).sum();
         (self.target_next.unwrap_or(0) + before <= entry.base_offset() || place == 0)
             .then_some(place)
+    }
+
+    /// Whether our producer has written this in a later epoch: another instance has our place.
+    fn is_replaced_by(&self, entry: &Entry) -> bool {
+        let Some((producer_id, epoch)) = self.producer else { return false };
+        let Ok(header) = BatchHeader::parse(entry.bytes()) else { return false };
+        entry.magic() == Magic::V2
+            && header.producer_id() == producer_id
+            && header.producer_epoch() > epoch
     }
 
     /// The log is known up to its end: what is still in the window is not there.
@@ -522,6 +549,9 @@ impl TargetSide {
     fn settle(&mut self) -> Step {
         if self.phase != Phase::Settling || self.is_waiting() {
             return Step::Nothing;
+        }
+        if let Some((expected, end)) = self.shrunk.take() {
+            return Step::TargetShrank { expected, end };
         }
         match self.front_error() {
             Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),

@@ -352,6 +352,36 @@ impl OffsetIndex {
         self.breaks += 1;
     }
 
+    /// The source's log was cut here, and goes on at this place of the target: that keeps copies of what was behind, which
+    /// belong to no position any more.
+    pub fn go_back(&mut self, source_next: i64, target_next: i64) {
+        let Some(mut tail) = self.tail.filter(|tail| {
+            !self.is_interrupted
+                && source_next < tail.source_next
+                && target_next >= tail.target_end()
+        }) else {
+            return self.resume(source_next, target_next);
+        };
+        if !is_offset(target_next) {
+            return self.begin(source_next, target_next);
+        }
+        if source_next < tail.source {
+            let Some(found) = self.find(|source, _| source <= source_next) else {
+                return self.begin(source_next, target_next);
+            };
+            self.cut(&found, source_next, target_next);
+            tail = self.tail.unwrap_or(tail);
+        }
+        tail.count = tail.count.min(source_next - tail.source);
+        tail.source_next = source_next;
+        self.tail = Some(tail);
+        if tail.target_end() < target_next {
+            self.close(tail, Tail::new(source_next, target_next));
+            self.breaks += 1;
+        }
+        self.generation += 1;
+    }
+
     /// Forgets everything behind a pair that lies in a closed segment.
     fn cut(&mut self, found: &Found, source_next: i64, target_next: i64) {
         self.bytes.truncate(found.at);

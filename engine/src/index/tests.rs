@@ -401,3 +401,29 @@ fn breakpoints_of_transactions_are_small_and_recent_history_stays_exact() {
         );
     }
 }
+
+/// The source's log was cut twice, once in a closed segment; the target keeps the copies.
+#[test]
+fn what_a_cut_source_held_behind_belongs_to_no_position() {
+    use Translation::{Behind, Exact};
+    let mut index = OffsetIndex::default();
+    index.begin_at_start(0, 0);
+    index.append(0, 0, 10);
+    index.append(11, 10, 10);
+    index.go_back(15, 20);
+    assert_eq!((index.start(), index.end()), (Some((0, 0)), Some((15, 20))));
+    index.append(15, 20, 5);
+    let answers = [9, 10, 11, 14, 15, 19, 25].map(|position| index.translate(position));
+    assert_eq!(
+        answers,
+        [Exact(9), Exact(10), Exact(10), Exact(13), Exact(20), Exact(24), Behind(25)]
+    );
+    let back = [13, 14, 19, 20].map(|position| index.translate_back(position));
+    assert_eq!(back, [Exact(14), Exact(15), Exact(15), Exact(15)]);
+    index.go_back(5, 30);
+    index.append(5, 30, 1);
+    assert_eq!([4, 5, 6].map(|at| index.translate(at)), [Exact(4), Exact(30), Exact(31)]);
+    let bytes = index.encode(usize::MAX);
+    let again = OffsetIndex::decode(&bytes).expect("it was encoded");
+    assert_eq!([4, 5, 6].map(|at| again.translate(at)), [Exact(4), Exact(30), Exact(31)]);
+}

@@ -36,6 +36,11 @@ impl Held {
         if from <= self.first { self.steps } else { 0 }
     }
 
+    /// The leader epoch that it was written in, or -1.
+    pub(super) fn epoch(&self) -> i32 {
+        self.entry.header().map_or(-1, |header| header.partition_leader_epoch())
+    }
+
     /// The producer that wrote it, or -1.
     pub(super) fn producer_id(&self) -> i64 {
         self.entry.header().map_or(-1, |header| header.producer_id())
@@ -64,6 +69,8 @@ pub(super) struct Log {
     hole: u64,
     /// Offsets of markers and aborted records since then.
     pub(super) steps: u64,
+    /// The first thing of it is the marker of a transaction.
+    pub(super) starts_with_marker: bool,
 }
 
 impl Log {
@@ -80,6 +87,7 @@ impl Log {
             covered: from,
             hole: 0,
             steps: 0,
+            starts_with_marker: false,
         }
     }
 
@@ -123,6 +131,8 @@ impl Log {
             let first = first.max(self.covered);
             self.hole += (first - self.covered).unsigned_abs();
             self.covered = behind.min(self.to);
+            self.starts_with_marker |=
+                entry.is_control() && first == self.held_from && self.hole == 0;
             if entry.is_control() || verdict == Verdict::Aborted {
                 self.steps += (self.covered - first).max(0).unsigned_abs();
                 continue;

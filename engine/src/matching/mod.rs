@@ -29,7 +29,7 @@ use crate::model::Side;
 use anchor::{Anchor, AnchorSearch};
 pub use findings::{Counts, Divergence, Missing, Run, Stray, StrayKind};
 use findings::{Findings, LOOK_BACK_RECORDS, Recent, Writers};
-use log::Log;
+use log::{Held, Log};
 use print::{Opener, Print, batch_key};
 use search::{Plan, Progress, Search};
 
@@ -149,6 +149,10 @@ pub struct Chunk {
 pub struct Outcome {
     /// First source offset that the target does not hold. Markers and holes may stand there.
     pub resume_source: i64,
+    /// The first offset from there on that something stands at, as far as was read.
+    pub source_head: i64,
+    /// The leader epoch of the source's last record that was paired, or -1.
+    pub source_epoch: i32,
     /// Where the target's log ends, and the next record will stand.
     pub target_next: i64,
     /// What was paired since [`Matcher::take_runs`].
@@ -166,6 +170,8 @@ pub struct Outcome {
     /// Offsets at the end of the target that nothing stands at any more: if they were copies, those
     /// come again.
     pub trailing_hole: u64,
+    /// Nothing stands at the target, as far as was looked.
+    pub target_is_empty: bool,
     /// How much of everything.
     pub counts: Counts,
 }
@@ -207,6 +213,8 @@ pub struct Matcher {
     phase: Phase,
     /// First source offset that is not accounted for.
     source_next: i64,
+    /// The leader epoch of the last record before it that was paired, or -1.
+    source_epoch: i32,
     /// Behind the last target record looked at.
     expected: i64,
     /// Target offsets since the last match that nothing stands at.
@@ -245,6 +253,7 @@ impl Matcher {
             target: Log::new(Side::Target, expected, target_end),
             phase: Phase::Pairing,
             source_next,
+            source_epoch: -1,
             expected,
             credit: 0,
             vanished: 0,
@@ -353,8 +362,14 @@ impl Matcher {
     #[must_use]
     pub fn finish(self) -> Outcome {
         let tail = (self.target.held_from - self.expected).max(0).unsigned_abs();
+        let head = self.source.batches.front().map_or(self.source.next, |held| held.first);
+        let Counts { matched, vanished, foreign, repeated, .. } = self.findings.counts;
+        let stood = matched + vanished + foreign + repeated + self.target.steps;
         Outcome {
+            target_is_empty: stood == 0,
             resume_source: self.source_next,
+            source_head: head.max(self.source_next),
+            source_epoch: self.source_epoch,
             target_next: self.end,
             runs: self.findings.runs,
             strays: self.findings.strays,
@@ -414,10 +429,10 @@ impl Matcher {
         }
         let copy = self.target_head()?.filter(|copy| copy.offset == last.1);
         let original = self.source_head()?.filter(|original| original.offset == last.0);
-        if let (Some(copy), Some(original)) = (copy, original)
-            && !copy.same(&original)
-        {
-            let (source, target) = (original.offset, copy.offset);
+        let is_other = copy.zip(original).is_some_and(|(copy, original)| !copy.same(&original));
+        // Offsets are given again only behind a cut.
+        if is_other || self.target.starts_with_marker {
+            let (source, target) = last;
             self.findings.divergence = Some(Divergence::Different { source, target });
         }
         self.source = Log::new(Side::Source, source, i64::MAX);
@@ -545,6 +560,7 @@ impl Matcher {
             self.writers.learn(header.producer_id());
         }
         let count = (behind - first).max(0).unsigned_abs();
+        self.source_epoch = source.epoch();
         self.unseen_from.get_or_insert(first);
         self.paired(first, copy, count);
         self.findings.counts.sealed += count;
@@ -567,6 +583,7 @@ impl Matcher {
             self.writers.learn(held.producer_id());
         }
         self.recent.insert(copy.key());
+        self.source_epoch = self.source.batches.front().map_or(-1, Held::epoch);
         self.paired(original.offset, copy.offset, 1);
         self.source_next = self.source_next.max(original.offset + 1);
         self.expected = copy.offset + 1;

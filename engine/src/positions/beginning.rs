@@ -56,6 +56,8 @@ pub enum Surprise {
     SourceRecreated {
         /// The first offset that was not copied.
         lost_from: i64,
+        /// Up to here the target held copies of it.
+        copied_to: i64,
     },
     /// The copy was gone.
     CopyGone,
@@ -82,7 +84,10 @@ impl Situation {
                 }
                 _ => {
                     let lost_from = pair.source_next;
-                    anew(earliest, Some(Surprise::SourceRecreated { lost_from }))
+                    // Of another copy nothing is left anyway.
+                    let is_same = !self.is_created && !differ(pair.target_id, self.ids.target);
+                    let copied_to = if is_same { pair.target_next } else { 0 };
+                    anew(earliest, Some(Surprise::SourceRecreated { lost_from, copied_to }))
                 }
             },
             Stored::Pair(_) | Stored::Position(_) if self.is_created => gone,
@@ -95,6 +100,18 @@ impl Situation {
             Stored::Pair(pair) => Beginning::Stored(Start::Pair(pair)),
             Stored::Position(next) => Beginning::Stored(Start::At(next)),
             Stored::SetBack(next) => anew(Origin::Offset(next), None),
+        }
+    }
+}
+
+impl Surprise {
+    /// What the target has lost of the copy of a topic that is gone, if it ends here: from which offset up to which.
+    pub fn lost_at_target(self, target_end: i64) -> Option<(i64, i64)> {
+        match self {
+            Self::SourceRecreated { copied_to, .. } if target_end < copied_to => {
+                Some((target_end, copied_to))
+            }
+            _ => None,
         }
     }
 }
@@ -169,12 +186,15 @@ mod tests {
     fn another_topic_at_the_source_is_a_gap() {
         let mut other = situation(Stored::Pair(PAIR));
         other.ids.source = Uuid::from_u128(3);
-        let surprise = Some(Surprise::SourceRecreated { lost_from: 5 });
+        let surprise = Some(Surprise::SourceRecreated { lost_from: 5, copied_to: 9 });
         assert_eq!(other.beginning(), Beginning::Anew { from: EARLIEST, surprise });
+        let lost = [8, 9].map(|end| surprise.and_then(|surprise| surprise.lost_at_target(end)));
+        assert_eq!(lost, [Some((8, 9)), None]);
         other.on_gap = GapPolicy::Fail;
         assert_eq!(other.beginning(), Beginning::Refused(Failure::Recreated(Side::Source)));
         other.reset = StartFrom::Earliest;
         other.is_created = true;
+        let surprise = Some(Surprise::SourceRecreated { lost_from: 5, copied_to: 0 });
         assert_eq!(other.beginning(), Beginning::Anew { from: EARLIEST, surprise });
     }
 

@@ -12,7 +12,7 @@ use super::clusters::FlowClients;
 use crate::config::StartFrom;
 use crate::flow::event::{PartitionSpec, Start};
 use crate::model::{Pair, TopicPartition};
-use crate::positions::beginning::Origin;
+use crate::positions::beginning::{Origin, Surprise};
 use crate::positions::ledger::Position;
 
 /// A partition that begins anew.
@@ -22,6 +22,8 @@ pub(super) struct Anew {
     pub(super) spec: PartitionSpec,
     /// From where at the source on.
     pub(super) from: Origin,
+    /// Why, if it was copied before.
+    pub(super) surprise: Option<Surprise>,
 }
 
 /// What became of partitions that begin anew.
@@ -29,6 +31,8 @@ pub(super) struct Anew {
 pub(super) struct Begun {
     /// They know where they start.
     pub(super) ready: Vec<PartitionSpec>,
+    /// What the target lacks of copies that cannot come again: from which offset up to which.
+    pub(super) lost: Vec<(PartitionSpec, (i64, i64))>,
     /// One of their leaders did not answer; they are asked again.
     pub(super) waiting: Vec<Anew>,
 }
@@ -81,6 +85,8 @@ pub(super) async fn begin(clients: &FlowClients, isolation: Isolation, anew: &[A
         }
         let pair = Pair { source_next, source_epoch, target_next, source_id, target_id };
         spec.start = Start::Pair(pair);
+        let lost = one.surprise.and_then(|surprise| surprise.lost_at_target(target_next));
+        begun.lost.extend(lost.map(|range| (spec.clone(), range)));
         begun.ready.push(spec);
     }
     begun

@@ -248,6 +248,7 @@ impl Flow {
                 _ = refresh.tick() => self.refresh().await,
                 () = news.topics.notified() => self.refresh().await,
                 () = news.renew.notified() => self.renew().await,
+                () = news.positions.notified() => self.confirm().await,
                 () = news.fenced.notified() => return Err(self.fenced()),
                 _ = guard.tick() => self.guard().await,
                 _ = flush.tick() => {
@@ -403,7 +404,7 @@ impl Flow {
                     if let Origin::Offset(_) = from {
                         spec.index = self.syncs.take(&topic.source, index, topic.ids);
                     }
-                    self.anew.push(Anew { spec, from });
+                    self.anew.push(Anew { spec, from, surprise });
                 }
             }
         }
@@ -428,6 +429,8 @@ impl Flow {
         };
         if stored.is_ok() {
             self.anew = begun.waiting;
+            let flow = &self.setup.name;
+            begun.lost.iter().for_each(|(spec, range)| tell::lost_copy(flow, spec, *range));
             // Who was replaced may have begun them too, and may write between their pair and our first record.
             self.unmarked.extend(begun.ready);
             self.mark().await;
@@ -471,10 +474,37 @@ impl Flow {
         }
     }
 
-    async fn flush(&mut self) {
+    /// Stores positions; answers whether that worked.
+    async fn flush(&mut self) -> bool {
         let progress = progress(&self.setup.shards).await;
         let stored = self.store_positions(&progress).await;
+        if stored.is_ok() {
+            self.tell_waiting(&progress);
+        }
+        let is_stored = stored.is_ok();
         self.tell_stored(stored);
+        is_stored
+    }
+
+    /// Partitions that stand still until it is stored where they stand may go on.
+    fn tell_waiting(&self, progress: &[Progress]) {
+        let waiting = progress.iter().filter(|at| at.awaits_store);
+        let stored = |at: &Progress| Some((at.source.clone(), at.pair()?));
+        let stored: Vec<_> = waiting.filter_map(stored).collect();
+        if !stored.is_empty() {
+            for shard in &self.setup.shards {
+                // Each knows its own.
+                let _ = shard.send(Command::Stored(stored.clone()));
+            }
+        }
+    }
+
+    /// Stores positions because a partition waits for it, however often that takes.
+    async fn confirm(&mut self) {
+        if !self.flush().await {
+            tokio::time::sleep(RETRY.0).await;
+            self.setup.news.positions.notify_one();
+        }
     }
 
     fn tell_stored(&mut self, stored: Result<(), StoreError>) {

@@ -28,7 +28,7 @@ use crate::flow::event::{
 use crate::flow::settings::ShardSettings;
 use crate::flow::shard::{Progress, Shard, SyncState, Which};
 use crate::index::{OffsetIndex, Translation};
-use crate::model::{Side, TopicPartition};
+use crate::model::{Pair, Side, TopicPartition};
 
 /// How much of a log is read at once to compare it, in bytes.
 const LOOK_BACK_BYTES: i32 = 1 << 20;
@@ -45,6 +45,8 @@ pub(super) enum Command {
     Remove(Arc<str>),
     /// Views of source and target that know what is added next.
     Views(Arc<ClusterView>, Arc<ClusterView>),
+    /// Of those partitions that wait for it, this is stored.
+    Stored(Vec<(TopicPartition, Pair)>),
     /// Who writes at the target from now on.
     Producer(Producer),
     /// Records are written in these transactions.
@@ -66,6 +68,8 @@ pub(super) enum Command {
 pub(super) struct News {
     /// Topics have to be looked at.
     pub(super) topics: Notify,
+    /// A partition waits until it is stored where it stands.
+    pub(super) positions: Notify,
     /// The producer needs another epoch.
     pub(super) renew: Notify,
     /// Another instance has taken over.
@@ -193,6 +197,12 @@ impl Shell {
                 self.take(Event::Metadata(Side::Source, source));
                 self.feed(Event::Metadata(Side::Target, target));
             }
+            Command::Stored(pairs) => {
+                for (source, pair) in pairs {
+                    self.take(Event::Stored(source, pair));
+                }
+                self.carry_out();
+            }
             Command::Producer(producer) => self.feed(Event::Producer(producer)),
             Command::Transactions(setup) => {
                 self.transactions = Some(Rc::new(Transactions::new(*setup)));
@@ -271,6 +281,7 @@ impl Shell {
                 }
                 Effect::Coordinate(what) => self.coordinate(what),
                 Effect::RenewProducer => self.setup.news.renew.notify_one(),
+                Effect::StorePosition => self.setup.news.positions.notify_one(),
                 Effect::Fenced => self.setup.news.fenced.notify_one(),
                 Effect::RefreshMetadata(side) => self.refresh(side),
                 Effect::Report(report) => {

@@ -142,7 +142,7 @@ pub(super) fn shrunk(flow: &str, topic: &str, before: i32, now: i32) {
 pub(super) fn surprise(flow: &str, spec: &PartitionSpec, surprise: Surprise, told: &mut bool) {
     let (source, target) = (&spec.source, &spec.target);
     match surprise {
-        Surprise::SourceRecreated { lost_from } => {
+        Surprise::SourceRecreated { lost_from, .. } => {
             error!(flow, %source, %target, "the topic was deleted and created again at the source: what the old one held from offset {lost_from} on is lost; the new one is copied from its beginning, behind the records of the old one");
         }
         Surprise::CopyGone if !std::mem::replace(told, true) => {
@@ -151,6 +151,12 @@ pub(super) fn surprise(flow: &str, spec: &PartitionSpec, surprise: Surprise, tol
         }
         Surprise::CopyGone => {}
     }
+}
+
+/// A partition begins anew behind the copy of a topic that is gone, and the target does not hold all of that any more.
+pub(super) fn lost_copy(flow: &str, spec: &PartitionSpec, (from, to): (i64, i64)) {
+    let (source, target) = (&spec.source, &spec.target);
+    error!(flow, %source, %target, "the target's log was cut: its offsets {from} to {} held copies of the topic that was deleted at the source; they are lost", to - 1);
 }
 
 /// A cluster's metadata could not be had; it is asked for again.

@@ -88,6 +88,7 @@ impl FoundTopic {
             source: at(&self.source, self.ids.source),
             target: at(&self.target, self.ids.target),
             start: Start::Pair(model::Pair::NOWHERE),
+            is_marked: false,
             limits: self.limits,
             index: OffsetIndex::default(),
         }

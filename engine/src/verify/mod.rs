@@ -290,6 +290,9 @@ mod tests {
         };
         Outcome {
             resume_source: 0,
+            source_head: 0,
+            target_is_empty: false,
+            source_epoch: -1,
             target_next: 0,
             runs: vec![],
             strays,

@@ -23,7 +23,9 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
                 at.position
             )));
         }
-        if let Some(offsets) = instance.shard.index_of(&SOURCE_TOPIC.into(), index) {
+        if instance.knows(index, truth)
+            && let Some(offsets) = instance.shard.index_of(&SOURCE_TOPIC.into(), index)
+        {
             truth.check_index(offsets).map_err(of_partition)?;
         }
     }

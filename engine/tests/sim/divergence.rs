@@ -1,5 +1,6 @@
 //! Logs that lost or changed what was copied: what the shard does must follow from the policies.
 
+use bytes::Bytes;
 use engine::flow::event::{Divergence, Effect, Event, Failure, Happening, Start};
 use engine::flow::settings::{DivergencePolicy, GapPolicy, ShardSettings};
 use engine::flow::shard::PartitionState;
@@ -9,7 +10,7 @@ use engine::positions::ledger::Position;
 use protocol_client::client::ReadChunk;
 use protocol_client::wire::fetch::Diverging;
 
-use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, stamps};
+use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, sized, stamps};
 
 /// One partition that has copied batches of 1, 2, 3 and 4 records to offsets 0, 1, 3 and 6.
 fn copied(settings: ShardSettings) -> Rig {
@@ -57,17 +58,116 @@ fn with_resume_what_the_cut_took_is_copied_again() {
     rig.connect_all();
     insist_on_end(&mut rig, 6);
     rig.connect_all();
+    assert_eq!(rig.progress(0).pair(), None, "nothing is stored of what is not known");
+    compare(&mut rig, &batches(0, &[1, 2, 3, 4]), &batches(0, &[1, 2, 3]));
     assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
     // What was asked for before is of no use any more.
     rig.bring(batches(10, &[1]));
     rig.bring(batches(6, &[4]));
     assert!(rig.produces().is_empty(), "the target may take its first batches for repeated ones");
     assert!(rig.renew(1));
+    assert!(rig.produces().is_empty(), "it would be compared with the wrong place");
+    assert_eq!(rig.store(), [(6, 6)]);
     let again = rig.produces().remove(0);
     rig.answer_produce(&again, Ok(6));
     assert_eq!((rig.position(), rig.progress(0).target_next), (10, Some(10)));
     let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
     assert_eq!(index.translate(7), Translation::Exact(7));
+}
+
+/// Lets the logs be compared up to their ends.
+fn compare(rig: &mut Rig, source: &Bytes, target: &Bytes) {
+    while rig.say_whole_log(Side::Target, target) + rig.say_whole_log(Side::Source, source) > 0 {}
+}
+
+/// The marker that shut out an earlier instance, or whatever others wrote, makes the log as long as it was.
+#[test]
+fn what_stands_behind_a_cut_hides_nothing() {
+    let mut rig = copied(resuming());
+    rig.lead(Side::Target, &[2]);
+    rig.connect_all();
+    let mut target = batches(0, &[1, 2]).to_vec();
+    target.extend_from_slice(&sized(3, &[1], 30_000));
+    insist_on_end(&mut rig, 4);
+    compare(&mut rig, &batches(0, &[1, 2, 3, 4]), &target.into());
+    assert_eq!((rig.position(), rig.progress(0).target_next), (3, Some(4)));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(
+        [1, 2].map(|at| index.translate(at)),
+        [Translation::Exact(1), Translation::Exact(2)]
+    );
+}
+
+/// The index is older than what is stored, and so older than the cut.
+#[test]
+fn what_a_cut_has_left_behind_the_index_does_not_come_again() {
+    let mut rig = started_with(resuming(), 10, 10, |index| index.append(0, 0, 1));
+    insist_on_end(&mut rig, 6);
+    compare(&mut rig, &batches(0, &[1, 2, 3, 4]), &batches(0, &[1, 2, 3]));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
+}
+
+/// Retention has taken the rest.
+#[test]
+fn of_a_target_that_was_cut_and_is_empty_the_index_is_believed() {
+    let mut rig = copied(resuming());
+    rig.lead(Side::Target, &[2]);
+    rig.connect_all();
+    insist_on_end(&mut rig, 6);
+    compare(&mut rig, &batches(0, &[1, 2, 3, 4]), &Bytes::new());
+    rig.pass(60_000);
+    let empty = nothing_before(6);
+    let reads = rig.take(|effect| match effect {
+        Effect::ReadLog(key, Side::Target, ..) => Some(*key),
+        _ => None,
+    });
+    for key in reads {
+        rig.feed(Event::LogRead(key, Side::Target, Ok(Box::new(empty.clone()))));
+    }
+    assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
+}
+
+/// A log that was compacted and cut may end with offsets that nothing stands at.
+#[test]
+fn a_hole_at_the_end_of_the_target_is_believed_after_some_doubts() {
+    let log = batches(0, &[2]);
+    let mut rig = started(ShardSettings::default(), 2, 2);
+    let mut reads = 0;
+    while rig.progress(0).target_next.is_none() {
+        rig.say_ends(3);
+        let keys = rig.take(|effect| match effect {
+            Effect::ReadLog(key, Side::Target, ..) => Some(*key),
+            _ => None,
+        });
+        for key in keys {
+            reads += 1;
+            let hole = ReadChunk { high_watermark: 3, last_stable_offset: 3, ..nothing_before(2) };
+            rig.feed(Event::LogRead(key, Side::Target, Ok(Box::new(hole))));
+        }
+        rig.say_whole_log(Side::Source, &log);
+        rig.pass(5_000);
+        assert!(reads < 20, "it is never believed");
+    }
+    assert!(reads > 3, "{reads}");
+    assert_eq!((rig.position(), rig.progress(0).target_next), (2, Some(3)));
+}
+
+/// A marker stands behind what is stored: a log without it was cut, and the marker took the place of a record.
+#[test]
+fn a_marker_that_stands_too_early_tells_of_a_cut() {
+    let mut rig = Rig::new(ShardSettings::default());
+    rig.lead(Side::Source, &[1]);
+    rig.lead(Side::Target, &[1]);
+    let (source_id, target_id) = (SOURCE_ID, TARGET_ID);
+    let pair = Pair { source_next: 10, source_epoch: -1, target_next: 10, source_id, target_id };
+    rig.add_marked(0, pair);
+    rig.connect_all();
+    for _ in 0..100 {
+        rig.say_ends(10);
+        rig.pass(10_000);
+    }
+    let divergence = Divergence::Truncated { expected: 11, end: 10 };
+    assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
 }
 
 #[test]
@@ -92,6 +192,8 @@ fn a_source_that_was_cut_is_told_and_what_it_holds_now_is_copied_or_not() {
             GapPolicy::Continue => {
                 assert!(told.contains(&Happening::SourceTruncated { from: 6, to: 10 }), "{told:?}");
                 rig.bring(batches(6, &[2]));
+                assert!(rig.produces().is_empty(), "it would be compared with the wrong place");
+                assert_eq!(rig.store(), [(6, 10)]);
                 let again = rig.produces().remove(0);
                 assert_eq!(stamps(&again.request)[0].2, 2);
                 rig.answer_produce(&again, Ok(10));
@@ -122,6 +224,50 @@ fn a_source_that_ends_before_the_position_is_believed_after_some_doubts() {
     assert!((3..6).contains(&asked), "{asked}");
     assert!(rig.happenings().contains(&Happening::SourceTruncated { from: 6, to: 10 }));
     assert_eq!(rig.position(), 6);
+}
+
+/// Where it goes on is stored when that is known: when all that was sent has its answer.
+#[test]
+fn what_is_under_way_arrives_before_it_is_stored_where_a_partition_goes_back_to() {
+    let mut rig = copied(ShardSettings::default());
+    rig.bring(batches(10, &[2]));
+    let under_way = rig.produces().remove(0);
+    let asked = rig.fetches().pop().expect("the next records are asked for");
+    rig.answer_diverging(asked.lane, Diverging { epoch: 1, end_offset: 6 });
+    assert_eq!((rig.store(), rig.position()), (Vec::new(), 10));
+    rig.answer_produce(&under_way, Ok(10));
+    assert_eq!((rig.store(), rig.position()), (vec![(6, 12)], 6));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(index.translate(8), Translation::Behind(12));
+}
+
+/// Something else was stored than what it waits for.
+#[test]
+fn a_partition_goes_on_only_when_it_is_stored_where_it_stands() {
+    let mut rig = copied(ShardSettings::default());
+    let asked = rig.fetches().pop().expect("the next records are asked for");
+    rig.answer_diverging(asked.lane, Diverging { epoch: 1, end_offset: 6 });
+    let progress = rig.progress(0);
+    let pair = progress.pair().expect("it is known");
+    rig.feed(Event::Stored(progress.source, Pair { source_next: 10, ..pair }));
+    rig.bring(batches(6, &[2]));
+    assert!(rig.produces().is_empty());
+    assert_eq!(rig.store(), [(6, 10)]);
+    assert_eq!(rig.produces().len(), 1);
+}
+
+/// The window is full, so the rest waits in the queue.
+#[test]
+fn what_was_queued_from_before_a_cut_of_the_source_is_not_forgotten() {
+    let mut rig = Rig::running(ShardSettings::default(), 1);
+    rig.bring(batches(0, &[1, 2, 3, 4]));
+    let first = rig.produces().remove(0);
+    let asked = rig.fetches().pop().expect("the next records are asked for");
+    rig.answer_diverging(asked.lane, Diverging { epoch: 1, end_offset: 6 });
+    rig.answer_produce(&first, Ok(0));
+    assert_eq!((rig.store(), rig.position()), (vec![(1, 1)], 1));
+    let next = rig.fetches().pop().expect("the next records are asked for");
+    assert_eq!(next.request.topics[0].partitions[0].offset, 1);
 }
 
 /// A partition that starts with a stored pair.
@@ -221,20 +367,25 @@ fn behind_what_was_compared_no_epoch_is_known() {
     assert_eq!((asked.offset, asked.last_fetched_epoch), (9, -1));
 }
 
+/// What is read of a log that begins and ends here.
+fn nothing_before(end: i64) -> ReadChunk {
+    ReadChunk {
+        from: end,
+        next: end,
+        entries: Vec::new(),
+        aborted: Vec::new(),
+        high_watermark: end,
+        last_stable_offset: end,
+        log_start: end,
+    }
+}
+
 /// The index is older than the stored pair, and the target has lost everything by age meanwhile.
 #[test]
 fn what_the_target_lost_up_to_the_stored_pair_does_not_come_again() {
     let mut rig = started_with(ShardSettings::default(), 9, 9, |index| index.append(0, 0, 2));
     rig.say_ends(9);
-    let chunk = ReadChunk {
-        from: 9,
-        next: 9,
-        entries: Vec::new(),
-        aborted: Vec::new(),
-        high_watermark: 9,
-        last_stable_offset: 9,
-        log_start: 9,
-    };
+    let chunk = nothing_before(9);
     while rig.progress(0).target_next.is_none() {
         let reads = rig.take(|effect| match effect {
             Effect::ReadLog(key, Side::Target, ..) => Some(*key),
@@ -247,6 +398,19 @@ fn what_the_target_lost_up_to_the_stored_pair_does_not_come_again() {
         assert!(reads.len() + others > 0, "it waits for nothing");
     }
     assert_eq!((rig.position(), rig.progress(0).target_next), (9, Some(9)));
+}
+
+/// The index ends before what is stored, and somebody wrote behind that: what is stored stays true.
+#[test]
+fn records_of_others_behind_the_stored_pair_do_not_send_a_partition_back() {
+    let ours = batches(0, &[2, 3]);
+    let mut target = ours.to_vec();
+    target.extend_from_slice(&sized(5, &[1], 30_000));
+    let mut rig = started_with(ShardSettings::default(), 6, 5, |index| index.append(0, 0, 2));
+    rig.say_ends(6);
+    // At the source a marker stands at offset 5.
+    compare(&mut rig, &ours, &target.into());
+    assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
 }
 
 /// The index is older than the stored pair, and the source has lost what was copied since.

@@ -12,13 +12,13 @@ use engine::flow::event::{
     Report, Start,
 };
 use engine::flow::settings::{DivergencePolicy, GapPolicy, TargetLimits};
-use engine::flow::shard::{PartitionState, Progress, Shard, Which};
+use engine::flow::shard::{PartitionState, Progress, Shard};
 use engine::index::OffsetIndex;
 use engine::model::{Pair, Side, TopicIds, TopicPartition};
 use engine::positions::beginning::{Beginning, Situation, Surprise, with_index};
-use engine::positions::ledger::{Ledger, Position, Stored};
+use engine::positions::ledger::{Ledger, Position};
 use engine::syncs;
-use engine::syncs::emission::{Due, Emission};
+use engine::syncs::emission::Emission;
 use kafka_protocol::messages::{
     ApiKey, InitProducerIdRequest, MetadataRequest, ProducerId, RequestKind, ResponseKind,
     TransactionalId,
@@ -32,15 +32,13 @@ use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 use uuid::Uuid;
 
+use crate::journal::FLUSH_MS;
 use crate::trouble::Plan;
 use crate::truth::Truth;
 use crate::world::{Item, NODES, PARTITIONS, Request, SOURCE_TOPIC, TARGET_TOPIC, World};
 
-const FLUSH_MS: i64 = 500;
 const LOOK_MS: i64 = 1_000;
 const TRANSACTIONAL_ID: &str = "kmirror";
-/// Partitions of the offsets topic, as Connect creates it.
-const OFFSETS_PARTITIONS: i32 = 25;
 
 /// Numbers the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,50 +54,29 @@ impl fmt::Display for InstanceId {
 pub(crate) struct Instance {
     pub(crate) shard: Shard,
     pub(crate) ticks: BTreeSet<i64>,
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// What was stored of indexes when it started, until it is handed out.
     syncs: syncs::ledger::Ledger,
-    emission: Emission,
+    pub(crate) emission: Emission,
     producer: Producer,
     /// Who it was at first.
     began: Producer,
     /// Ids of the topics that the partitions were placed with; none before.
-    placed: Option<TopicIds>,
+    pub(crate) placed: Option<TopicIds>,
     /// Something is on its way to the offsets topic.
-    storing: bool,
+    pub(crate) storing: bool,
     /// Where each partition stood last.
     positions: BTreeMap<i32, i64>,
+    /// Where partitions go back to that have told so, when what is under way has arrived.
+    pub(crate) goes_back: BTreeMap<i32, i64>,
+    /// Up to which era it knows what became of the source.
+    pub(crate) eras: BTreeMap<i32, u32>,
+    /// Why partitions begin anew that were copied before.
+    surprises: BTreeMap<i32, Surprise>,
+    /// Those that are to tell so.
+    diverged: BTreeSet<i32>,
     /// Why partitions have stopped.
     failures: BTreeMap<i32, Failure>,
-}
-
-/// What the offsets topic and the topic of offset syncs hold.
-#[derive(Default)]
-pub(crate) struct Journal {
-    positions: Vec<Entry>,
-    syncs: Vec<Entry>,
-}
-
-/// What is still to be stored, and what follows then.
-#[derive(Debug)]
-pub(crate) struct Landing {
-    batches: Vec<Entry>,
-    changes: Vec<Position>,
-    ready: Vec<PartitionSpec>,
-}
-
-impl Journal {
-    fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger::new("MirrorSourceConnector", "source");
-        self.positions.iter().for_each(|entry| ledger.absorb(entry).expect("it was written whole"));
-        ledger
-    }
-
-    fn syncs(&self) -> syncs::ledger::Ledger {
-        let mut ledger = syncs::ledger::Ledger::default();
-        self.syncs.iter().for_each(|entry| ledger.absorb(entry).expect("it was written whole"));
-        ledger
-    }
 }
 
 impl Instance {
@@ -107,8 +84,12 @@ impl Instance {
     pub(crate) fn watch_positions(&mut self) -> Result<(), String> {
         for at in self.shard.progress() {
             let (index, Some(position)) = (at.source.index, at.position) else { continue };
+            let back = self.goes_back.get(&index).copied().filter(|back| position <= *back);
+            if back.is_some() {
+                self.goes_back.remove(&index);
+            }
             match self.positions.insert(index, position) {
-                Some(before) if before > position => {
+                Some(before) if before > position && back != Some(position) => {
                     return Err(format!(
                         "partition {index}: the position went from {before} to {position}"
                     ));
@@ -117,6 +98,16 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// Whether the process knows that the source gives offsets again, if it does. What it says before is of the others.
+    pub(crate) fn knows(&self, index: i32, truth: &Truth) -> bool {
+        self.eras.get(&index) == Some(&truth.era()) && !self.goes_back.contains_key(&index)
+    }
+
+    /// Whether a partition has told that the target was cut, and not yet where it goes on.
+    pub(crate) fn looks_for_cut(&self, index: i32) -> bool {
+        self.diverged.contains(&index)
     }
 
     /// Why a partition has stopped, if it has and may.
@@ -140,6 +131,11 @@ impl Instance {
             }
             Some(Failure::Diverged(Divergence::SourceEnds { .. })) => {
                 plan.on_gap == GapPolicy::Fail && truth.was_cut(Side::Source)
+            }
+            // Of a log that was cut and has grown again only the other one can tell, which was cut too, or the epoch.
+            Some(Failure::Diverged(Divergence::Differs { .. })) => {
+                plan.on_divergence == DivergencePolicy::Fail
+                    && (truth.was_cut(Side::Target) || truth.was_cut(Side::Source))
             }
             Some(Failure::Recreated(Side::Target) | Failure::Diverged(_)) => {
                 plan.on_divergence == DivergencePolicy::Fail && truth.was_cut(Side::Target)
@@ -173,6 +169,10 @@ impl World {
             placed: None,
             storing: false,
             positions: BTreeMap::new(),
+            goes_back: BTreeMap::new(),
+            eras: BTreeMap::new(),
+            surprises: BTreeMap::new(),
+            diverged: BTreeSet::new(),
             failures: BTreeMap::new(),
         };
         self.instances.insert(id, instance);
@@ -227,6 +227,9 @@ impl World {
     fn remove_all(&mut self, id: InstanceId) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         instance.positions.clear();
+        instance.goes_back.clear();
+        instance.diverged.clear();
+        instance.eras.clear();
         instance.failures.clear();
         for key in instance.shard.keys_of(&SOURCE_TOPIC.into()) {
             self.feed(id, Event::Remove(key));
@@ -251,6 +254,7 @@ impl World {
                 source: at(SOURCE_TOPIC, ids.source),
                 target: at(TARGET_TOPIC, ids.target),
                 start: Start::Pair(Pair::NOWHERE),
+                is_marked: false,
                 limits: TargetLimits::default(),
                 index: OffsetIndex::default(),
             };
@@ -261,7 +265,8 @@ impl World {
                 }
                 Beginning::Refused(failure) => spec.start = Start::Refused(failure),
                 Beginning::Anew { surprise, .. } => {
-                    if let Some(Surprise::SourceRecreated { lost_from }) = surprise {
+                    instance.surprises.extend(surprise.map(|surprise| (index, surprise)));
+                    if let Some(Surprise::SourceRecreated { lost_from, .. }) = surprise {
                         self.truths[index as usize].reported_end(lost_from);
                     }
                     anew.push(spec);
@@ -297,7 +302,16 @@ impl World {
                 target_id: spec.target.topic_id,
             };
             let next = pair.source_next;
-            self.truths[index as usize].begins(next);
+            let truth = &mut self.truths[index as usize];
+            truth.begins(next);
+            truth.stored();
+            if let Some(instance) = self.instances.get_mut(&id) {
+                let surprise = instance.surprises.remove(&index);
+                if surprise.is_some_and(|one| one.lost_at_target(pair.target_next).is_some()) {
+                    truth.reported_cut();
+                }
+                instance.eras.insert(index, truth.era());
+            }
             spec.index.begin_at_start(pair.source_next, pair.target_next);
             changes.push(Position { source: spec.source.clone(), next, pair: Some(pair) });
             spec.start = Start::Pair(pair);
@@ -321,7 +335,7 @@ impl World {
     }
 
     /// Ids as metadata gives them.
-    fn topic_ids(&self) -> TopicIds {
+    pub(crate) fn topic_ids(&self) -> TopicIds {
         if !self.versions.have_ids() {
             return TopicIds { source: Uuid::nil(), target: Uuid::nil() };
         }
@@ -377,7 +391,7 @@ impl World {
 
     /// Partitions that go on where another process stopped get to know the new epoch first, unless that one ended in good
     /// order. A process that was replaced ends.
-    pub(crate) fn mark(&mut self, id: InstanceId, specs: Vec<PartitionSpec>) {
+    pub(crate) fn mark(&mut self, id: InstanceId, mut specs: Vec<PartitionSpec>) {
         let Some(instance) = self.instances.get(&id) else { return };
         let producer = instance.producer;
         if self.granted != Some(producer) {
@@ -396,8 +410,9 @@ impl World {
                 return self.after(100, Item::Mark(id, specs));
             }
             let now_ms = self.now_ms;
-            for spec in &specs {
+            for spec in &mut specs {
                 if matches!(spec.start, Start::Pair(_)) {
+                    spec.is_marked = true;
                     let (index, stamp) = (spec.target.index, (producer.id, producer.epoch));
                     self.target.append_marker(TARGET_TOPIC, index, stamp, true, now_ms);
                 }
@@ -428,115 +443,14 @@ impl World {
             });
             let ids = TopicIds { source: spec.source.topic_id, target: spec.target.topic_id };
             if placed == Some(ids) {
+                let (index, truths) = (spec.source.index, &self.truths);
+                if let Some(instance) = self.instances.get_mut(&id) {
+                    let stored_era = || truths[index as usize].stored_era();
+                    instance.eras.entry(index).or_insert_with(stored_era);
+                }
                 self.feed(id, Event::Add(Box::new(spec)));
             }
         }
-    }
-
-    /// Up to where it is stored that the target holds copies.
-    pub(crate) fn stored_target_next(&self, index: i32) -> i64 {
-        match self.journal.ledger().stored(SOURCE_TOPIC, index) {
-            Stored::Pair(pair) => pair.target_next,
-            _ => 0,
-        }
-    }
-
-    /// Stores positions, and indexes now and then.
-    pub(crate) fn flush(&mut self, id: InstanceId) -> Result<(), String> {
-        if !self.instances.contains_key(&id) {
-            return Ok(());
-        }
-        self.after(FLUSH_MS, Item::Flush(id));
-        let positions = self.positions(id);
-        self.say(|| {
-            format!(
-                "{id} stores {:?}",
-                positions
-                    .iter()
-                    .map(|at| (at.source.index, at.next, at.pair.map(|pair| pair.target_next)))
-                    .collect::<Vec<_>>()
-            )
-        });
-        for at in &positions {
-            if let Some(Pair { source_next, target_next, .. }) = at.pair {
-                let truth = &self.truths[at.source.index as usize];
-                let check = truth.check_position(source_next, target_next);
-                check.map_err(|why| format!("{id} partition {}: {why}", at.source.index))?;
-            }
-        }
-        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
-        let changes = instance.ledger.changes(positions);
-        if !instance.storing && !changes.is_empty() {
-            self.store(id, changes, Vec::new());
-        }
-        self.store_indexes(id)
-    }
-
-    fn positions(&self, id: InstanceId) -> Vec<Position> {
-        let Some(instance) = self.instances.get(&id) else { return Vec::new() };
-        instance.shard.progress().filter_map(|at| Position::of(&at)).collect()
-    }
-
-    fn store_indexes(&mut self, id: InstanceId) -> Result<(), String> {
-        let now = self.now();
-        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
-        let mut indexes = BTreeMap::new();
-        for partition in 0..PARTITIONS {
-            if let Some(index) = instance.shard.index_of(&SOURCE_TOPIC.into(), partition) {
-                let check = self.truths[partition as usize].check_index(index);
-                check.map_err(|why| format!("{id} partition {partition}: {why}"))?;
-                indexes.insert(partition, index.clone());
-            }
-        }
-        let due = instance.emission.due(instance.shard.sync_states(Which::Changed), now, false);
-        let due = due.into_iter().filter_map(|(partition, ids)| {
-            let index = indexes.remove(&partition.1)?;
-            Some(Due { partition, ids, index })
-        });
-        let due: Vec<Due> = due.collect();
-        let written = instance.emission.encode(&due, now, self.now_ms);
-        let written = written.expect("indexes can be encoded");
-        let entries = written.batches.iter().map(|built| Entry::new(built.bytes.clone()));
-        self.journal.syncs.extend(entries.map(|entry| entry.expect("a whole batch")));
-        instance.emission.commit(written);
-        Ok(())
-    }
-
-    fn store(&mut self, id: InstanceId, changes: Vec<Position>, ready: Vec<PartitionSpec>) {
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        let batches = instance.ledger.encode(&changes, OFFSETS_PARTITIONS, self.now_ms);
-        let batches = batches.expect("positions can be encoded").into_iter();
-        let batches = batches.map(|(_, built)| Entry::new(built.bytes).expect("a whole batch"));
-        let batches: Vec<Entry> = batches.rev().collect();
-        if batches.is_empty() && ready.is_empty() {
-            return;
-        }
-        instance.storing = true;
-        self.land_later(id, Landing { batches, changes, ready });
-    }
-
-    fn land_later(&mut self, id: InstanceId, landing: Landing) {
-        let trip_ms = self.rng.i64(0..50);
-        self.after(trip_ms, Item::Land(id, landing));
-    }
-
-    /// A part of what is to be stored arrives. What a process has sent may arrive when it is dead.
-    pub(crate) fn land(&mut self, id: InstanceId, mut landing: Landing) {
-        let alive = self.instances.contains_key(&id);
-        if !alive && self.rng.bool() {
-            return;
-        }
-        self.journal.positions.extend(landing.batches.pop());
-        if !alive {
-            return;
-        }
-        if !landing.batches.is_empty() {
-            return self.land_later(id, landing);
-        }
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        instance.ledger.commit(landing.changes);
-        instance.storing = false;
-        self.mark(id, landing.ready);
     }
 
     /// A process is gone from one moment to the next.
@@ -588,6 +502,7 @@ impl World {
             }
             Effect::Report(report) => self.hear(id, report),
             Effect::RenewProducer => self.later(Item::Renew(id)),
+            Effect::StorePosition => self.later(Item::Confirm(id)),
             Effect::Fenced => self.kill(id),
             Effect::Coordinate(_) => unreachable!("no transactions are asked for"),
             Effect::Drained => {}
@@ -604,13 +519,21 @@ impl World {
             Happening::Gap { from, to } => truth.reported_gap(from, to),
             Happening::SourceTruncated { from, to } => {
                 truth.reported_truncation(from, to);
-                instance.positions.remove(&index);
+                instance.eras.insert(index, truth.era());
+                instance.goes_back.insert(index, from);
             }
             Happening::Diverged(_) => {
-                instance.positions.remove(&index);
+                truth.reported_cut();
+                instance.diverged.insert(index);
+            }
+            Happening::Started { source_offset, .. } if instance.diverged.remove(&index) => {
+                instance.goes_back.insert(index, source_offset);
             }
             Happening::Foreign { .. } => truth.reported_foreign(),
             Happening::Failed(failure) => {
+                if let Failure::Diverged(_) = failure {
+                    truth.reported_cut();
+                }
                 instance.failures.insert(index, failure);
             }
             _ => {}
@@ -696,8 +619,11 @@ impl World {
         let [instance] = &self.instances.values().collect::<Vec<_>>()[..] else { return false };
         let done = |at: &Progress| {
             let end = self.source_log(at.source.index).map(|log| log.end_offset());
-            let arrived =
-                end.is_some() && at.position == end && at.state == PartitionState::Running;
+            let target_end = self.target_log(at.target.index).map(|log| log.end_offset());
+            let arrived = end.is_some()
+                && at.position == end
+                && at.target_next <= target_end
+                && at.state == PartitionState::Running;
             at.state == PartitionState::Failed || arrived
         };
         let progress: Vec<_> = instance.shard.progress().collect();

@@ -9,6 +9,7 @@ mod bandwidth;
 mod checker;
 mod divergence;
 mod instance;
+mod journal;
 mod lanes;
 mod rig;
 mod scenarios;

@@ -100,15 +100,14 @@ impl Rig {
     }
 
     pub(crate) fn add_with(&mut self, index: i32, start: Start, offsets: OffsetIndex) {
-        let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
-        let spec = PartitionSpec {
-            source: at("orders", SOURCE_ID),
-            target: at("copy", TARGET_ID),
-            start,
-            limits: TargetLimits::default(),
-            index: offsets,
-        };
+        let spec = spec(index, start, offsets);
         self.feed(Event::Add(Box::new(spec)));
+    }
+
+    /// A partition that an earlier instance was shut out of.
+    pub(crate) fn add_marked(&mut self, index: i32, pair: Pair) {
+        let spec = spec(index, Start::Pair(pair), OffsetIndex::default());
+        self.feed(Event::Add(Box::new(PartitionSpec { is_marked: true, ..spec })));
     }
 
     /// New metadata: partition `i` is led by `leaders[i]`, by nobody if that is negative.
@@ -165,6 +164,20 @@ impl Rig {
             self.feed(Event::Producer(Producer { id: 1, epoch, is_named: true }));
         }
         !asked.is_empty()
+    }
+
+    /// Stores where partitions stand, if they have asked for it; answers what was stored of those that wait.
+    pub(crate) fn store(&mut self) -> Vec<(i64, i64)> {
+        let asked = self.take(|effect| matches!(effect, Effect::StorePosition).then_some(()));
+        if asked.is_empty() {
+            return Vec::new();
+        }
+        let waiting = self.shard.progress().filter(|at| at.awaits_store);
+        let pairs: Vec<_> =
+            waiting.filter_map(|at| Some((at.source.clone(), at.pair()?))).collect();
+        let stored = pairs.iter().map(|(_, pair)| (pair.source_next, pair.target_next)).collect();
+        pairs.into_iter().for_each(|(source, pair)| self.feed(Event::Stored(source, pair)));
+        stored
     }
 
     pub(crate) fn fetches(&mut self) -> Vec<Asked<RawFetch>> {
@@ -327,6 +340,18 @@ impl Rig {
 
     pub(crate) fn position(&self) -> i64 {
         self.progress(0).position.expect("it is known")
+    }
+}
+
+fn spec(index: i32, start: Start, offsets: OffsetIndex) -> PartitionSpec {
+    let at = |topic: &str, topic_id| TopicPartition { topic: topic.into(), topic_id, index };
+    PartitionSpec {
+        source: at("orders", SOURCE_ID),
+        target: at("copy", TARGET_ID),
+        start,
+        is_marked: false,
+        limits: TargetLimits::default(),
+        index: offsets,
     }
 }
 

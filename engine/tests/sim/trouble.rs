@@ -57,23 +57,23 @@ pub(crate) enum Trouble {
 /// What every run has.
 const ALWAYS: [Trouble; 3] = [Trouble::Leader, Trouble::Node, Trouble::Fault];
 
-/// What a run may have besides, and whether it is expected to come through.
-const SOMETIMES: [(Trouble, bool); 15] = [
-    (Trouble::RetainSource, true),
-    (Trouble::RetainTarget, true),
-    (Trouble::CompactSource, true),
-    (Trouble::CompactTarget, true),
-    (Trouble::HideSource, true),
-    (Trouble::HideTarget, true),
-    (Trouble::Kill, true),
-    (Trouble::Overlap, true),
-    (Trouble::TruncateSource, false),
-    (Trouble::TruncateTarget, false),
-    (Trouble::RecreateSource, true),
-    (Trouble::RecreateTarget, true),
-    (Trouble::Intruder, true),
-    (Trouble::Forget, false),
-    (Trouble::Ghosts, true),
+/// What a run may have besides.
+const SOMETIMES: [Trouble; 15] = [
+    Trouble::RetainSource,
+    Trouble::RetainTarget,
+    Trouble::CompactSource,
+    Trouble::CompactTarget,
+    Trouble::HideSource,
+    Trouble::HideTarget,
+    Trouble::Kill,
+    Trouble::Overlap,
+    Trouble::TruncateSource,
+    Trouble::TruncateTarget,
+    Trouble::RecreateSource,
+    Trouble::RecreateTarget,
+    Trouble::Intruder,
+    Trouble::Forget,
+    Trouble::Ghosts,
 ];
 
 /// What one run is made of.
@@ -99,12 +99,10 @@ impl Plan {
         let mut troubles = ALWAYS.to_vec();
         let only = std::env::var_os("SIM_ONLY").unwrap_or_default();
         let only = only.to_string_lossy();
-        let is_possible = |trouble: &Trouble, on: bool| match only.is_empty() {
-            true => on,
-            false => only.split(',').any(|name| name == format!("{trouble:?}")),
+        let is_possible = |trouble: &Trouble| {
+            only.is_empty() || only.split(',').any(|name| name == format!("{trouble:?}"))
         };
-        let possible = SOMETIMES.iter().filter(|(trouble, on)| is_possible(trouble, *on));
-        let possible: Vec<Trouble> = possible.map(|(trouble, _)| *trouble).collect();
+        let possible: Vec<Trouble> = SOMETIMES.into_iter().filter(is_possible).collect();
         let least = usize::from(!only.is_empty());
         for _ in 0..rng.usize(least..4) {
             troubles.push(possible[rng.usize(0..possible.len())]);
@@ -170,6 +168,8 @@ impl World {
             Trouble::HideSource => self.hide(Side::Source, index),
             Trouble::HideTarget => self.hide(Side::Target, index),
             Trouble::Ghosts => {}
+            // It has been silent for long then, and what it wrote last is seen.
+            Trouble::Forget if (0..PARTITIONS).any(|index| self.is_hidden(index)) => {}
             Trouble::Forget => {
                 self.say(|| "the target forgets its producers".to_owned());
                 let now_ms = self.now_ms;
@@ -200,12 +200,23 @@ impl World {
         self.after(start_ms, Item::Start);
     }
 
+    /// A node is elected that lacks the end of the log. What is on its way to the one before does not get there.
     fn truncate(&mut self, side: Side, index: i32) {
         let Some((start, end)) = self.range(side, index) else { return };
+        let before = self.leader(side, index);
+        let others = (0..NODES).filter(|node| Some(*node) != before);
+        let others: Vec<NodeId> = others.filter(|node| self.broker(side).is_alive(*node)).collect();
+        if others.is_empty() {
+            return;
+        }
+        let node = others[self.rng.usize(0..others.len())];
         let back = if self.rng.bool() { self.rng.i64(0..20) } else { self.rng.i64(0..300) };
         let at = (end - back).max(start);
-        self.say(|| format!("{}-{index} is cut at {at}, it had {start}..{end}", topic(side)));
+        self.say(|| {
+            format!("{}-{index} is cut at {at}, it had {start}..{end}: led by {node}", topic(side))
+        });
         self.broker(side).truncate(topic(side), index, at);
+        self.broker(side).move_leader(topic(side), index, node);
         self.lost(side, index, Cause::Truncation);
         if side == Side::Source {
             self.end_hanging(index);
@@ -217,7 +228,9 @@ impl World {
         let at = if self.rng.u8(0..4) == 0 { end } else { self.rng.i64(start..=end) };
         self.say(|| format!("{}-{index} starts at {at} now, not at {start}", topic(side)));
         if side == Side::Target {
-            let stored = self.stored_target_next(index);
+            // While it looks for what a cut has left, what is stored is not believed.
+            let is_looking = self.instances.values().any(|one| one.looks_for_cut(index));
+            let stored = if is_looking { 0 } else { self.stored_target_next(index) };
             self.truths[index as usize].may_be_forgotten(stored);
         }
         // Beyond the high watermark it is refused.
@@ -267,6 +280,11 @@ impl World {
         self.broker(side).hold_high_watermark(topic(side), index, Some(end));
         let lag_ms = self.rng.i64(10..3_000);
         self.after(lag_ms, Item::Show(side, index));
+    }
+
+    /// Whether the target's followers stay behind.
+    fn is_hidden(&self, index: i32) -> bool {
+        self.target_log(index).is_some_and(|log| log.high_watermark() < log.end_offset())
     }
 
     fn range(&mut self, side: Side, index: i32) -> Option<(i64, i64)> {

@@ -60,6 +60,8 @@ pub(crate) struct Truth {
     unstored: BTreeSet<u64>,
     /// What the target had and lost to an election; to be copied again when that is noticed.
     cut: BTreeSet<u64>,
+    /// Of those, what was reported.
+    told_cut: BTreeSet<u64>,
     /// Era and source offset of the last copied record.
     last: Option<(u32, i64)>,
     /// How far the target's log was looked at.
@@ -67,8 +69,8 @@ pub(crate) struct Truth {
     foreign: u64,
     told_foreign: bool,
     target_cut: bool,
-    /// The source gives offsets again, and kmirror has not said that it knows.
-    is_news: bool,
+    /// What is stored of the partition was true in this era.
+    stored_era: u32,
 }
 
 impl Truth {
@@ -102,7 +104,21 @@ impl Truth {
     /// The source was reported to have lost what it held from one offset to another.
     pub(crate) fn reported_truncation(&mut self, from: i64, to: i64) {
         self.gaps.push(Gap { eras: 0..=self.era, from, to });
-        self.is_news = false;
+    }
+
+    /// How often offsets of the source began to be given again.
+    pub(crate) fn era(&self) -> u32 {
+        self.era
+    }
+
+    /// What is true now is stored.
+    pub(crate) fn stored(&mut self) {
+        self.stored_era = self.era;
+    }
+
+    /// The era in which what is stored was true.
+    pub(crate) fn stored_era(&self) -> u32 {
+        self.stored_era
     }
 
     /// Copying begins here: what was gone before is nobody's loss.
@@ -113,7 +129,11 @@ impl Truth {
     /// Another topic was reported to have the name at the source; of the old one everything from an offset on is lost.
     pub(crate) fn reported_end(&mut self, from: i64) {
         self.gaps.push(Gap { eras: 0..=self.era.saturating_sub(1), from, to: i64::MAX });
-        self.is_news = false;
+    }
+
+    /// The target was reported to be cut.
+    pub(crate) fn reported_cut(&mut self) {
+        self.told_cut.extend(&self.cut);
     }
 
     /// Others were reported to write to the target.
@@ -131,7 +151,6 @@ impl Truth {
         }
         if matches!(cause, Cause::Truncation | Cause::Recreation) {
             self.era += 1;
-            self.is_news = true;
         }
     }
 
@@ -172,6 +191,10 @@ impl Truth {
             Cause::Retention | Cause::Compaction => return,
         }
         self.last = self.copied.keys().filter_map(|number| self.place(*number)).max();
+        // Up to where copies had reached only those tell that are left: what it lost behind them before may come again.
+        let is_behind = |number: &&u64| self.place(**number) > self.last;
+        let behind: Vec<u64> = self.had.iter().filter(is_behind).copied().collect();
+        self.unstored.extend(behind);
     }
 
     fn place(&self, number: u64) -> Option<(u32, i64)> {
@@ -230,7 +253,7 @@ impl Truth {
     /// A record is not.
     pub(crate) fn check_position(&self, source_next: i64, target_next: i64) -> Result<(), String> {
         for (number, fact) in &self.facts {
-            let below = fact.era == self.era && fact.offset < source_next && !self.is_news;
+            let below = fact.era == self.era && fact.offset < source_next;
             let excused =
                 fact.gone.is_some() || self.had.contains(number) || self.cut.contains(number);
             let there = self.copied.get(number).is_some_and(|at| *at < target_next);
@@ -259,9 +282,12 @@ impl Truth {
             let reported = match fact.gone {
                 // What was never read nobody can miss.
                 Some(Cause::Compaction | Cause::Truncation) => true,
-                Some(_) => self.gaps.iter().any(|gap| {
-                    gap.eras.contains(&fact.era) && (gap.from..gap.to).contains(&fact.offset)
-                }),
+                Some(_) => {
+                    let is_in = |gap: &Gap| {
+                        gap.eras.contains(&fact.era) && (gap.from..gap.to).contains(&fact.offset)
+                    };
+                    self.told_cut.contains(number) || self.gaps.iter().any(is_in)
+                }
                 None => false,
             };
             if !reported {
@@ -279,7 +305,7 @@ impl Truth {
     /// # Errors
     /// One is not.
     pub(crate) fn check_index(&self, index: &OffsetIndex) -> Result<(), String> {
-        let Some((end, _)) = index.end().filter(|_| !self.is_news) else { return Ok(()) };
+        let Some((end, _)) = index.end() else { return Ok(()) };
         let pairs = self.pairs();
         let mut before = (-1, -1);
         for (source, target) in pairs.into_iter().filter(|(source, _)| *source < end) {

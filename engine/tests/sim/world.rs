@@ -3,7 +3,7 @@
 //! Here are time and the network; `instance` is what a process does beside its shard, `writers` write to both clusters,
 //! `trouble` is what goes wrong, `truth` what must hold.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use embedded_broker::core::log::Log;
 use embedded_broker::core::{Broker, Call, ConnectionId, Outcome, Response, TopicSpec};
@@ -17,7 +17,8 @@ use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
 use protocol_client::wire::fetch::{Isolation, RawFetch};
 use protocol_client::wire::produce::RawProduce;
 
-use crate::instance::{Instance, InstanceId, Journal, Landing};
+use crate::instance::{Instance, InstanceId};
+use crate::journal::{Journal, Landing};
 use crate::translate::{self, Versions};
 use crate::trouble::Plan;
 use crate::truth::Truth;
@@ -55,6 +56,8 @@ pub(crate) enum Item {
     Renew(InstanceId),
     /// A process stores its positions.
     Flush(InstanceId),
+    /// It does because a partition waits for that.
+    Confirm(InstanceId),
     /// A process tells partitions of its epoch.
     Mark(InstanceId, Vec<PartitionSpec>),
     /// A process gives partitions to its shard.
@@ -111,7 +114,7 @@ pub(crate) struct World {
     pub(crate) writers: Vec<Writer>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     /// Connections that are gone, and whose requests arrive all the same.
-    haunting: BTreeSet<ConnectionId>,
+    haunting: BTreeMap<ConnectionId, NodeId>,
     queue: BTreeMap<(i64, u64), Item>,
     counter: u64,
     steps: u64,
@@ -180,7 +183,7 @@ impl World {
             truths: (0..PARTITIONS).map(|_| truth()).collect(),
             writers: (0..PARTITIONS).map(|_| Writer::default()).collect(),
             connections: BTreeMap::new(),
-            haunting: BTreeSet::new(),
+            haunting: BTreeMap::new(),
             queue: BTreeMap::new(),
             counter: 0,
             steps: 0,
@@ -257,6 +260,7 @@ impl World {
             Item::Start => self.start(),
             Item::Renew(id) => self.renew(id),
             Item::Flush(id) => return self.flush(id),
+            Item::Confirm(id) => return self.confirm(id),
             Item::Mark(id, specs) => self.mark(id, specs),
             Item::HandOut(id, specs) => self.hand_out(id, specs),
             Item::Begin(id, anew) => self.begin(id, anew),
@@ -324,22 +328,24 @@ impl World {
                 self.serve(id);
             }
             // It was on its way when the connection broke.
-            None if self.haunting.contains(&id) => self.haunt(id, request),
-            None => {}
+            None => self.haunt(id, request),
         }
     }
 
     /// The sender of what is on its way on this connection is gone; it may arrive all the same.
     pub(crate) fn leave_ghosts(&mut self, id: ConnectionId) {
-        if self.plan.ghosts && self.rng.bool() {
-            self.haunting.insert(id);
+        if let Some(connection) = self.connections.get(&id).filter(|_| self.plan.ghosts)
+            && self.rng.bool()
+        {
+            self.haunting.insert(id, connection.lane.node);
         }
     }
 
     /// A broker takes a request whose sender is gone.
     pub(crate) fn haunt(&mut self, id: ConnectionId, request: Request) {
         if let Request::Produce(_, produce) = request
-            && let Some(node) = self.leader(Side::Target, produce.partitions[0].index)
+            && let Some(node) = self.haunting.get(&id).copied()
+            && self.target.is_alive(node)
         {
             self.say(|| format!("a request of a lost connection arrives: {id}"));
             let call = Call::new(node, id, ApiKey::Produce, self.versions.produce);
@@ -440,9 +446,7 @@ impl World {
     pub(crate) fn forget(&mut self, id: ConnectionId) -> Option<(InstanceId, LaneId)> {
         let connection = self.connections.remove(&id)?;
         self.broker(connection.lane.side).disconnected(id);
-        if self.haunting.contains(&id) {
-            connection.waiting.into_iter().for_each(|request| self.haunt(id, request));
-        }
+        connection.waiting.into_iter().for_each(|request| self.haunt(id, request));
         Some((connection.instance, connection.lane))
     }
 

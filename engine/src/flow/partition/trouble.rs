@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol_client::batch::BatchError;
 use protocol_client::wire::error_code::ErrorCode;
 
-use super::{Cx, Note, PartitionFlow, Run, SourceState};
+use super::{Cx, Footing, Note, PartitionFlow, Run, SourceState};
 use crate::flow::event::{Failure, Happening, LogRange};
 use crate::flow::frames::Frames;
 use crate::flow::link::backoff;
@@ -84,12 +84,14 @@ impl PartitionFlow {
         if cx.settings.on_gap == GapPolicy::Fail {
             return self.fail(Failure::SourceTruncated { from, to }, cx);
         }
-        self.end_split(cx.frames);
-        self.queue.clear(cx.frames);
-        self.fetch_offset = end;
+        // What is queued from before the cut is fetched again.
+        self.rewind(cx.frames);
+        self.fetch_offset = self.fetch_offset.min(end);
         self.epochs.begin(end, epoch);
         self.doubts = 0;
+        self.footing = Footing::Lost;
         cx.notes.push(Note::Tell(Happening::SourceTruncated { from, to }));
+        self.find_footing(cx);
     }
 
     /// People hear at once of others who write to the topic, and then now and then.

@@ -276,3 +276,17 @@ proptest! {
         prop_assert_eq!(frames.used_bytes(), 0);
     }
 }
+
+/// Its copies are not others', and what is stored is up to it.
+#[test]
+fn a_later_epoch_of_our_producer_in_the_log_is_another_instance() {
+    let mut frames = Frames::new(Budget::alone(1 << 20));
+    let mut target = sent(&[2], &mut frames);
+    target.on_leader_moved();
+    let mut bytes = log(&target, 100, &[Some(0)]).remove(0).bytes().to_vec();
+    bytes[51..53].copy_from_slice(&1_i16.to_be_bytes());
+    let later = Entry::new(bytes.into()).unwrap();
+    assert_eq!(target.on_end(102, &mut frames), Step::Read(100));
+    assert_eq!(target.on_log(&[later], 102, &mut frames), Step::Nothing);
+    assert_eq!((target.take_spent(), target.target_next()), (Some(Spent::Refused), Some(100)));
+}

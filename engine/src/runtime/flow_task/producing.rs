@@ -149,7 +149,7 @@ impl Flow {
     /// Partitions that an earlier instance may write get to know our epoch, and go on then: nothing of the earlier one can
     /// arrive there any more. If it ended in good order or there was none, there is nothing to arrive.
     pub(super) async fn mark(&mut self) {
-        let specs = std::mem::take(&mut self.unmarked);
+        let mut specs = std::mem::take(&mut self.unmarked);
         let (Some(producer), Some(store)) = (&self.producer, &self.store) else {
             // What is part of a transaction needs no mark.
             return self.hand_out(specs);
@@ -160,6 +160,9 @@ impl Flow {
             targets.clear();
         }
         let marked = producer.mark(&targets).await;
+        if marked.is_ok() && !targets.is_empty() && producer.producer().is_named {
+            specs.iter_mut().for_each(|spec| spec.is_marked = true);
+        }
         self.tell_guard(marked.as_ref().copied());
         match marked {
             Err(error) if error.retryable() => self.unmarked = specs,
