@@ -84,7 +84,8 @@ impl Instance {
     pub(crate) fn watch_positions(&mut self) -> Result<(), String> {
         for at in self.shard.progress() {
             let (index, Some(position)) = (at.source.index, at.position) else { continue };
-            let back = self.goes_back.get(&index).copied().filter(|back| position <= *back);
+            let has_arrived = |back: &i64| at.is_settled && position <= *back;
+            let back = self.goes_back.get(&index).copied().filter(has_arrived);
             if back.is_some() {
                 self.goes_back.remove(&index);
             }

@@ -168,8 +168,10 @@ impl World {
             Trouble::HideSource => self.hide(Side::Source, index),
             Trouble::HideTarget => self.hide(Side::Target, index),
             Trouble::Ghosts => {}
-            // It has been silent for long then, and what it wrote last is seen.
-            Trouble::Forget if (0..PARTITIONS).any(|index| self.is_hidden(index)) => {}
+            // It has been silent for long then: what it wrote last is seen, and who was shut out has ended.
+            Trouble::Forget
+                if self.instances.len() > 1
+                    || (0..PARTITIONS).any(|index| self.is_hidden(index)) => {}
             Trouble::Forget => {
                 self.say(|| "the target forgets its producers".to_owned());
                 let now_ms = self.now_ms;
