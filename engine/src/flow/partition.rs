@@ -247,10 +247,15 @@ impl PartitionFlow {
         self.target.index()
     }
 
-    /// The target offset behind everything delivered, once known.
+    /// The target offset behind everything delivered, once known. Copies of which nobody knows the source offsets are
+    /// behind the position until that has moved on: together they would say that no copy stands before.
     pub(super) fn target_next(&self) -> Option<i64> {
         let is_known = self.recovery.is_none() && self.footing != Footing::Cut;
-        self.target.committed_next().filter(|_| is_known)
+        let known = self.target.committed_next().filter(|_| is_known)?;
+        let before = self.target.index().interrupted_at();
+        let (_, target_end) =
+            before.filter(|at| self.position() == Some(at.0)).unwrap_or((0, known));
+        Some(target_end)
     }
 
     pub(super) fn delivered(&self) -> Delivered {

@@ -163,6 +163,11 @@ impl OffsetIndex {
         self.is_interrupted = true;
     }
 
+    /// The end, if others may have gone on behind it.
+    pub fn interrupted_at(&self) -> Option<(i64, i64)> {
+        self.end().filter(|_| self.is_interrupted)
+    }
+
     /// Goes on at this pair after an interruption. What the index has of later records is forgotten, they come again;
     /// what was forwarded between its end and the pair stays known roughly. An index that contradicts the pair starts
     /// anew.

@@ -432,6 +432,28 @@ fn where_copies_stand_whose_source_is_gone_is_not_made_up() {
     }
 }
 
+/// Copies stand behind the stored pair, and the source has lost what they were made of: what is stored next must not say
+/// that they stand before the position.
+#[test]
+fn copies_whose_source_is_gone_stay_behind_the_stored_pair() {
+    let mut rig = started_with(ShardSettings::default(), 2, 2, |index| index.append(0, 0, 2));
+    rig.say_ends(7);
+    let (source, target) = (batches(9, &[1]), batches(2, &[3, 2]));
+    while rig.say_whole_log(Side::Target, &target) + rig.say_whole_log(Side::Source, &source) > 0 {}
+    assert_eq!((rig.position(), rig.progress(0).target_next), (2, Some(2)));
+    rig.bring(source);
+    assert_eq!((rig.position(), rig.progress(0).target_next), (2, Some(2)));
+    let asked = rig.produces().remove(0);
+    rig.answer_produce(&asked, Ok(7));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (10, Some(8)));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(
+        (index.translate(2), index.translate(5)),
+        (Translation::Exact(2), Translation::Behind(2))
+    );
+    assert_eq!(index.translate(9), Translation::Exact(7));
+}
+
 #[test]
 fn partitions_take_turns_to_compare_their_logs() {
     let mut rig = Rig::new(ShardSettings::default());

@@ -173,7 +173,10 @@ impl PartitionFlow {
             self.footing = Footing::Firm;
         } else if self.footing == Footing::Lost && is_found {
             self.footing = Footing::Storing;
-            if let (Some(source_next), Some(target_next)) = (self.position(), self.target_next()) {
+            if self.target.index().interrupted_at().is_none()
+                && let (Some(source_next), Some(target_next)) =
+                    (self.position(), self.target_next())
+            {
                 self.target.index_mut().go_back(source_next, target_next);
             }
             cx.notes.push(Note::StorePosition);
