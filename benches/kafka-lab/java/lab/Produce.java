@@ -1,6 +1,7 @@
 package lab;
 
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
@@ -9,6 +10,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.errors.InvalidTxnStateException;
 import org.apache.kafka.common.header.Headers;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -18,6 +21,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * values, headers that repeat, that are null, that are not text.
  */
 final class Produce {
+    private static final int MOST_REFUSED = 5;
+
     private final Command command;
     private final AtomicLong acknowledged = new AtomicLong();
     private final AtomicLong failed = new AtomicLong();
@@ -29,6 +34,7 @@ final class Produce {
     private final int keys;
     private final int valueBytes;
     private final long firstTimestampMs;
+    private final long start = System.nanoTime();
     private volatile boolean stopped;
 
     Produce(Command command) {
@@ -44,31 +50,60 @@ final class Produce {
 
     Map<String, Object> run() throws Exception {
         long perTransaction = command.number("transaction_records", 0);
-        try (KafkaProducer<byte[], byte[]> producer = producer(perTransaction > 0)) {
-            if (perTransaction > 0) {
-                producer.initTransactions();
+        if (perTransaction > 0) {
+            transactions(perTransaction);
+        } else {
+            try (KafkaProducer<byte[], byte[]> producer = producer(false)) {
+                send(producer, 0, records);
+                producer.flush();
             }
-            int partitions = producer.partitionsFor(topic).size();
-            long rate = command.number("rate", 0);
-            long start = System.nanoTime();
-            long i = 0;
-            for (; i < records && !stopped; i++) {
-                if (perTransaction > 0 && i % perTransaction == 0) {
-                    producer.beginTransaction();
-                }
-                pace(start, rate, i);
-                send(producer, record(i, partitions));
-                if (perTransaction > 0 && (i + 1) % perTransaction == 0) {
-                    end(producer, i / perTransaction);
-                }
-            }
-            if (perTransaction > 0 && i % perTransaction != 0) {
-                end(producer, i / perTransaction);
-            }
-            producer.flush();
         }
         return new TreeMap<>(Map.of("acknowledged", acknowledged.get(), "failed", failed.get(),
             "first_error", firstError.get()));
+    }
+
+    private void transactions(long each) throws Exception {
+        KafkaProducer<byte[], byte[]> producer = producer(true);
+        try {
+            producer.initTransactions();
+            int refused = 0;
+            for (long first = 0; first < records && !stopped;) {
+                long before = acknowledged.get();
+                try {
+                    producer.beginTransaction();
+                    send(producer, first, Math.min(first + each, records));
+                    end(producer, first / each);
+                    first += each;
+                } catch (KafkaException error) {
+                    if (!isOfAnother(error) || ++refused > MOST_REFUSED) {
+                        throw error;
+                    }
+                    producer.close(Duration.ZERO);
+                    acknowledged.set(before);
+                    failed.set(0);
+                    firstError.set("");
+                    producer = producer(true);
+                    producer.initTransactions();
+                }
+            }
+        } finally {
+            producer.close();
+        }
+    }
+
+    /** A busy broker may hold a transaction for one that has ended; it is aborted then and done once more. */
+    private static boolean isOfAnother(Throwable error) {
+        return error != null
+            && (error instanceof InvalidTxnStateException || isOfAnother(error.getCause()));
+    }
+
+    private void send(KafkaProducer<byte[], byte[]> producer, long from, long to) throws Exception {
+        int partitions = producer.partitionsFor(topic).size();
+        long rate = command.number("rate", 0);
+        for (long i = from; i < to && !stopped; i++) {
+            pace(start, rate, i);
+            send(producer, record(i, partitions));
+        }
     }
 
     /** What was sent is still brought to its end. */
