@@ -8,6 +8,7 @@ use engine::index::{OffsetIndex, Translation};
 use engine::model::{Pair, Side};
 use engine::positions::ledger::Position;
 use protocol_client::client::ReadChunk;
+use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Diverging;
 
 use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, sized, stamps};
@@ -49,6 +50,22 @@ fn a_new_leader_is_asked_for_its_end_and_a_log_that_was_cut_stops_the_partition(
     assert_eq!(rig.progress(0).state, PartitionState::Failed);
     let divergence = Divergence::Truncated { expected: 10, end: 6 };
     assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
+}
+
+/// The batch is not in the log, and under the old epoch the target may take what comes next for something else.
+#[test]
+fn a_producer_that_the_target_has_forgotten_waits_for_its_next_epoch() {
+    let mut rig = copied(ShardSettings::default());
+    rig.bring(batches(10, &[1]));
+    let asked = rig.produces().remove(0);
+    rig.answer_produce(&asked, Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    // As long as followers may lag, the end may hide what was appended.
+    (0..3).for_each(|_| drop(insist_on_end(&mut rig, 10)));
+    assert!(rig.produces().is_empty(), "its epoch is spent");
+    assert!(rig.renew(1));
+    let again = rig.produces().remove(0);
+    rig.answer_produce(&again, Ok(10));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (11, Some(11)));
 }
 
 #[test]
@@ -210,7 +227,7 @@ fn a_source_that_was_cut_is_told_and_what_it_holds_now_is_copied_or_not() {
 #[test]
 fn a_source_that_ends_before_the_position_is_believed_after_some_doubts() {
     let mut rig = copied(ShardSettings::default());
-    let out_of_range = protocol_client::wire::error_code::ErrorCode::OFFSET_OUT_OF_RANGE;
+    let out_of_range = ErrorCode::OFFSET_OUT_OF_RANGE;
     let mut asked = 0;
     while rig.position() == 10 {
         assert!(asked < 10, "it never believes it");
