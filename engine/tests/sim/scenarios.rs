@@ -1,10 +1,11 @@
 //! Single situations, played by hand: what the shard does must follow from the rules its files state.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use engine::flow::budget::Budget;
-use engine::flow::event::{Effect, Event, Failure, Happening, Start};
-use engine::flow::settings::ShardSettings;
+use engine::flow::event::{Coordinate, Effect, Event, Failure, Happening, Producer, Start};
+use engine::flow::settings::{Boundary, RoundSettings, ShardSettings};
 use engine::flow::shard::PartitionState;
 use engine::model::{Pair, Side};
 use protocol_client::wire::error_code::ErrorCode;
@@ -492,6 +493,37 @@ fn an_answer_at_the_wrong_place_proves_nothing() {
         1,
         "the end fits the first batch, but it is the second that is there"
     );
+}
+
+/// A partition has joined a round, and its lane is away before it sends: the round ends without it.
+#[test]
+fn what_waits_in_a_round_that_is_undone_is_not_forgotten() {
+    let transaction_timeout = Duration::from_secs(60);
+    let rounds = Some(RoundSettings { boundary: Boundary::Poll, transaction_timeout });
+    let mut rig = Rig::running(ShardSettings { rounds, ..ShardSettings::default() }, 1);
+    let asked = |rig: &mut Rig| {
+        rig.take(|effect| match effect {
+            Effect::Coordinate(what) => Some(what.clone()),
+            _ => None,
+        })
+    };
+    rig.bring(batches(0, &[1, 2]));
+    assert_eq!(asked(&mut rig), [Coordinate::Add(vec![0])]);
+    rig.lead(Side::Target, &[2]);
+    rig.feed(Event::Coordinated(Ok(())));
+    assert!(rig.produces().is_empty(), "nobody is there yet");
+    for _ in 0..20 {
+        rig.pass(1_000);
+    }
+    assert_eq!(asked(&mut rig), [Coordinate::Commit]);
+    rig.feed(Event::Coordinated(Err(Some(ErrorCode::INVALID_TXN_STATE))));
+    for _ in 0..20 {
+        rig.pass(1_000);
+    }
+    assert_eq!(asked(&mut rig), [Coordinate::Renew { anew: false }]);
+    rig.feed(Event::Producer(Producer { id: 1, epoch: 1, is_named: true }));
+    rig.feed(Event::Coordinated(Ok(())));
+    assert_eq!(rig.position(), 0);
 }
 
 #[test]
