@@ -164,7 +164,7 @@ fn a_broker_that_refuses_whole_fetches_is_left_alone_for_a_while() {
         for asked in rig.fetches() {
             fetches += 1;
             let answer = protocol_client::wire::fetch::RawFetchAnswer {
-                throttle: std::time::Duration::ZERO,
+                throttle: Duration::ZERO,
                 error: ErrorCode::UNKNOWN_SERVER_ERROR,
                 session_id: 0,
                 partitions: Vec::new(),
@@ -521,6 +521,12 @@ fn what_waits_in_a_round_that_is_undone_is_not_forgotten() {
         rig.pass(1_000);
     }
     assert_eq!(asked(&mut rig), [Coordinate::Renew { anew: false }]);
+    rig.connect_all();
+    rig.say_ends(0);
+    // What was asked for before is of no use any more.
+    rig.bring(batches(3, &[1]));
+    rig.bring(batches(0, &[1, 2]));
+    assert!(rig.shard.held_bytes() > 0, "records wait for the next round");
     rig.feed(Event::Producer(Producer { id: 1, epoch: 1, is_named: true }));
     rig.feed(Event::Coordinated(Ok(())));
     assert_eq!(rig.position(), 0);
