@@ -252,10 +252,10 @@ impl PartitionFlow {
     pub(super) fn target_next(&self) -> Option<i64> {
         let is_known = self.recovery.is_none() && self.footing != Footing::Cut;
         let known = self.target.committed_next().filter(|_| is_known)?;
-        let before = self.target.index().interrupted_at();
-        let (_, target_end) =
-            before.filter(|at| self.position() == Some(at.0)).unwrap_or((0, known));
-        Some(target_end)
+        match self.target.index().interrupted_at() {
+            Some((source, target)) if self.position() == Some(source) => Some(target),
+            _ => Some(known),
+        }
     }
 
     pub(super) fn delivered(&self) -> Delivered {

@@ -75,13 +75,10 @@ impl PartitionFlow {
 
     /// The round never was: everything goes again.
     pub(in crate::flow) fn abort(&mut self, frames: &mut Frames) {
-        // Who is a member and has not sent anything yet has no anchor, but records that wait.
-        let position = self.position();
-        self.end_split(frames);
-        self.queue.clear(frames);
+        // To the position: a member that has not sent anything yet has no anchor, but records that wait.
+        self.clear(frames);
         self.target.abort(frames);
         self.anchor = None;
-        self.fetch_offset = position.unwrap_or(self.fetch_offset);
     }
 
     /// The producer has another epoch.
