@@ -68,7 +68,9 @@ final class Produce {
             producer.initTransactions();
             int refused = 0;
             for (long first = 0; first < records && !stopped;) {
-                long before = acknowledged.get();
+                long acknowledgedBefore = acknowledged.get();
+                long failedBefore = failed.get();
+                String errorBefore = firstError.get();
                 try {
                     producer.beginTransaction();
                     send(producer, first, Math.min(first + each, records));
@@ -79,9 +81,9 @@ final class Produce {
                         throw error;
                     }
                     producer.close(Duration.ZERO);
-                    acknowledged.set(before);
-                    failed.set(0);
-                    firstError.set("");
+                    acknowledged.set(acknowledgedBefore);
+                    failed.set(failedBefore);
+                    firstError.set(errorBefore);
                     producer = producer(true);
                     producer.initTransactions();
                 }
