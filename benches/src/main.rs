@@ -5,6 +5,7 @@ mod compare;
 mod distance;
 mod fill;
 mod many;
+mod mirror;
 mod relay;
 mod report;
 mod roles;

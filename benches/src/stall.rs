@@ -1,11 +1,10 @@
 //! `benches stall`: the target stops answering while large batches flow, and comes back: what is held meanwhile, and how
 //! long it takes until everything flows as before.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 
 use crate::child::Child;
@@ -52,9 +51,9 @@ pub(crate) fn run(args: &StallArgs) -> Result<()> {
     played.engine.measure(Duration::from_secs(1), Duration::from_secs(1))?;
     let around = Duration::from_secs(args.around);
     let before = Watched::for_time(&mut played.engine, around)?;
-    signal("STOP", &played.target)?;
+    usage::signal("STOP", played.target.id())?;
     let stalled = Watched::for_time(&mut played.engine, Duration::from_secs(args.seconds))?;
-    signal("CONT", &played.target)?;
+    usage::signal("CONT", played.target.id())?;
     let after = Watched::for_time(&mut played.engine, around.max(Duration::from_secs(5)))?;
 
     let rate = before.mib_per_s();
@@ -74,12 +73,6 @@ pub(crate) fn run(args: &StallArgs) -> Result<()> {
         line("target is back", &after, &again),
     ];
     println!("{}", table(&rows));
-    Ok(())
-}
-
-fn signal(name: &str, child: &Child) -> Result<()> {
-    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status()?;
-    ensure!(sent.success(), "cannot send SIG{name}");
     Ok(())
 }
 

@@ -3,12 +3,11 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::index::OffsetIndex;
 use engine::syncs::{Named, store};
@@ -19,6 +18,7 @@ use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 use serde_json::json;
 
+use crate::mirror::Mirror;
 use crate::report::{Place, mib, row, table};
 use crate::volume::{clusters, program};
 use crate::{fill, usage};
@@ -175,23 +175,12 @@ impl Bench {
     fn kmirror(&self, program: &Path) -> Result<Outcome> {
         let file = self.dir.path().join("mm2.properties");
         fs::write(&file, self.properties("ours", "there") + "listeners =\n")?;
-        let log = self.dir.path().join("kmirror.log");
-        let child = Command::new(program)
-            .arg("run")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .with_context(|| program.display().to_string())?;
-        let mut child = Killed(child);
-        let seconds = self
-            .copied("ours")
-            .with_context(|| fs::read_to_string(&log).unwrap_or_else(|error| error.to_string()))?;
+        let mirror = Mirror::start(program, &file)?;
+        let seconds = self.copied("ours");
+        let seconds =
+            seconds.with_context(|| mirror.said().unwrap_or_else(|error| error.to_string()))?;
         // What is not written yet is at the end.
-        let pid = child.0.id().to_string();
-        Command::new("sh").args(["-c", r#"kill -s TERM "$0""#, &pid]).status()?;
-        ensure!(child.0.wait()?.success(), "kmirror: {}", fs::read_to_string(&log)?);
+        mirror.terminate()?;
         Ok(Outcome { seconds, topic_bytes: self.topic_bytes("there")? })
     }
 
@@ -276,15 +265,4 @@ async fn end(client: &Client, at: &TopicPartition) -> i64 {
     let isolation = Isolation::ReadUncommitted;
     let mut ends = client.list_offsets_of([at.clone()], OffsetSpec::Latest, isolation).await;
     ends.remove(at).and_then(Result::ok).map_or(0, |end| end.offset)
-}
-
-/// A child that does not outlive its measurement.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -1,9 +1,10 @@
-//! What the kernel says a process has used, and the clock of the measurements.
+//! What the kernel says a process has used, how a process is told something, and the clock of the measurements.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Linux reports CPU times to programs in hundredths of a second (`USER_HZ`), whatever its own tick is.
 const TICK: Duration = Duration::from_millis(10);
@@ -34,6 +35,15 @@ fn status(pid: u32, name: &str) -> Result<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = value.and_then(|value| value.split_whitespace().next());
     Ok(kib.with_context(|| format!("no {name}"))?.parse::<u64>()? * 1024)
+}
+
+/// Sends a signal by its name, for example `STOP`, to a process that this one has started and not waited for.
+pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
+    // The shell's own kill: it needs no package, and this crate no unsafe code.
+    let sent =
+        Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid.to_string()]).status()?;
+    ensure!(sent.success(), "cannot send SIG{name}");
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "benches measure time")]

@@ -1,8 +1,6 @@
 //! `benches volume`: kmirror as a program, between two real Kafka clusters.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,6 +16,7 @@ use protocol_client::wire::fetch::Isolation;
 use serde_json::{Value, json};
 
 use crate::fill::{self, Filling};
+use crate::mirror::Mirror;
 use crate::relay::TINY_RECORDS;
 use crate::report::{Place, mib, row, table};
 use crate::usage;
@@ -242,11 +241,11 @@ impl Bench {
             name,
             records: filling.records(),
             bytes: batches * filling.batch_bytes()? as u64,
-            cpu_seconds: usage::cpu_time(mirror.0.id())?.as_secs_f64(),
+            cpu_seconds: usage::cpu_time(mirror.id())?.as_secs_f64(),
             target_cpu_seconds: (usage::cpu_time(broker)? - target_cpu).as_secs_f64(),
             copy_seconds: (last - first).as_secs_f64(),
             first_record_seconds: (first - start).as_secs_f64(),
-            peak_resident_bytes: usage::peak_resident_bytes(mirror.0.id())?,
+            peak_resident_bytes: usage::peak_resident_bytes(mirror.id())?,
         })
     }
 
@@ -267,32 +266,6 @@ impl Bench {
     }
 }
 
-/// The program while it runs. It is killed when this is dropped: how it stops is not measured here.
-struct Mirror(std::process::Child, PathBuf);
-
-impl Mirror {
-    fn start(program: &Path, properties: &Path) -> Result<Self> {
-        let log = properties.with_extension("log");
-        let child = Command::new(program)
-            .arg("run")
-            .arg(properties)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .with_context(|| program.display().to_string())?;
-        Ok(Self(child, log))
-    }
-}
-
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Waits until the topic holds `records`; answers when that was seen.
 async fn await_records(
     client: &Client,
@@ -306,12 +279,10 @@ async fn await_records(
         if held(client, topic).await? >= records {
             return Ok(usage::now());
         }
-        if let Some(status) = mirror.0.try_wait()? {
-            bail!("kmirror ended with {status}:\n{}", std::fs::read_to_string(&mirror.1)?);
-        }
+        mirror.check()?;
         tokio::time::sleep(POLL).await;
     }
-    let log = std::fs::read_to_string(&mirror.1)?;
+    let log = mirror.said()?;
     bail!("{topic} does not get {records} records within {limit:?}:\n{log}")
 }
 

@@ -1,11 +1,12 @@
 //! Who is compared: kmirror as it comes, MirrorMaker 2 as it comes, and MirrorMaker 2 tuned for throughput.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kafka_lab::{Distribution, JavaProcess, Jvm, start_mirror_maker};
+
+use crate::mirror::Mirror;
 
 /// `-Xmx` of MirrorMaker 2.
 pub(crate) const MIRROR_MAKER_HEAP_MIB: u32 = 1024;
@@ -112,30 +113,21 @@ impl Contender {
         }
         let file = dir.join("mm2.properties");
         fs::write(&file, properties)?;
-        let log = dir.join("kmirror.log");
-        let child = Command::new(program)
-            .arg("run")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .with_context(|| program.display().to_string())?;
-        Ok(Running::Native(child, log))
+        Ok(Running::Native(Mirror::start(program, &file)?))
     }
 }
 
 /// A contender at work. It is killed when this is dropped: how it stops is not measured here.
 #[derive(Debug)]
 pub(crate) enum Running {
-    Native(Child, PathBuf),
+    Native(Mirror),
     Java(JavaProcess),
 }
 
 impl Running {
     pub(crate) fn id(&self) -> u32 {
         match self {
-            Self::Native(child, _) => child.id(),
+            Self::Native(mirror) => mirror.id(),
             Self::Java(process) => process.id(),
         }
     }
@@ -143,11 +135,7 @@ impl Running {
     /// Fails with what it has said if it has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self {
-            Self::Native(child, log) => {
-                if let Some(status) = child.try_wait()? {
-                    bail!("kmirror ended with {status}:\n{}", fs::read_to_string(log)?);
-                }
-            }
+            Self::Native(mirror) => mirror.check()?,
             Self::Java(process) => {
                 if !process.is_running() {
                     bail!("MirrorMaker 2 ended:\n{}", process.output());
@@ -155,16 +143,6 @@ impl Running {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill. Java processes see to themselves.
-        if let Self::Native(child, _) = self {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
