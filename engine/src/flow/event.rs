@@ -168,6 +168,14 @@ pub enum Coordinate {
     Commit,
     /// End the transaction: nothing counts.
     Abort,
+    /// Look whether these partitions, and those that hold their positions, have ended the last transaction, and end it there
+    /// if not. Nothing has been sent since.
+    Settle {
+        /// Who took part in it.
+        members: Vec<PartitionKey>,
+        /// Whether it counts.
+        counts: bool,
+    },
     /// Give the producer its next epoch, told with [`Event::Producer`] before the answer.
     Renew {
         /// Whoever has the transactional id now, or nobody.

@@ -34,6 +34,11 @@ pub(super) enum Ask {
     Commit,
     /// End the transaction: nothing counts.
     Abort,
+    /// Look whether the target has ended the last round everywhere, and end it there too if not.
+    Settle {
+        /// Whether the round counts.
+        counts: bool,
+    },
     /// Give the producer its next epoch; `anew`, whoever has it now.
     Renew {
         /// Whether the producer may have been replaced meanwhile.
@@ -98,6 +103,12 @@ pub(super) struct Round {
     waits: bool,
     /// The fate of something that was sent is not known, or it was refused.
     broken: bool,
+    /// Who took part in the last round.
+    last: BTreeSet<PartitionKey>,
+    /// The last round counts.
+    counts: bool,
+    /// Brokers may have been away since the last round, and may have forgotten to end it (KAFKA-20734).
+    unsure: bool,
     draining: bool,
 }
 
@@ -118,6 +129,9 @@ impl Round {
             opened_at: Moment::default(),
             waits: false,
             broken: false,
+            last: BTreeSet::new(),
+            counts: false,
+            unsure: false,
             draining: false,
         }
     }
@@ -147,6 +161,11 @@ impl Round {
         self.broken |= self.members.contains(&key);
     }
 
+    /// A broker of the target cannot be reached.
+    pub(super) fn lost_broker(&mut self) {
+        self.unsure = true;
+    }
+
     /// A partition is not replicated any more.
     pub(super) fn leave(&mut self, key: PartitionKey) {
         self.break_off(key);
@@ -166,6 +185,11 @@ impl Round {
     /// The partitions that are to be added.
     pub(super) fn joining(&self) -> &BTreeSet<PartitionKey> {
         &self.joining
+    }
+
+    /// Who took part in the last round.
+    pub(super) fn last(&self) -> &BTreeSet<PartitionKey> {
+        &self.last
     }
 
     /// The partitions whose positions are to be written.
@@ -197,6 +221,11 @@ impl Round {
             self.state = State::Closing;
         }
         let ask = match self.state {
+            State::Idle | State::Open if self.is_unsettled() => {
+                // It may be lost again meanwhile.
+                self.unsure = false;
+                Ask::Settle { counts: self.counts }
+            }
             State::Idle | State::Open if self.draining || self.waiting.is_empty() => return None,
             State::Idle | State::Open => self.take_waiting(now)?,
             State::Closing if self.under_way > 0 => return None,
@@ -240,6 +269,10 @@ impl Round {
 
     fn done(&mut self, ask: Ask) -> Came {
         match ask {
+            Ask::Add if self.is_unsettled() => {
+                self.waiting.append(&mut self.joining);
+                Came::Nothing
+            }
             Ask::Add => {
                 let joined = std::mem::take(&mut self.joining);
                 self.state = State::Open;
@@ -250,33 +283,36 @@ impl Round {
                 self.state = State::Committing;
                 Came::Nothing
             }
-            Ask::Commit => Came::Committed(self.end()),
+            Ask::Commit => Came::Committed(self.end(true)),
             Ask::Abort => {
                 self.state = State::Renewing { anew: false };
                 Came::Nothing
             }
-            Ask::Renew { .. } => Came::Aborted(self.end()),
+            Ask::Renew { .. } => Came::Aborted(self.end(false)),
+            Ask::Settle { .. } => {
+                self.state = State::Idle;
+                Came::Nothing
+            }
         }
     }
 
     fn failed(&mut self, ask: Ask, code: Option<ErrorCode>) -> Came {
         const UNKNOWN_ID: Option<ErrorCode> = Some(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
         const NOTHING_TO_END: Option<ErrorCode> = Some(ErrorCode::INVALID_TXN_STATE);
+        self.unsure |= matches!(ask, Ask::Settle { .. });
         match (ask, code) {
-            // The coordinator forgets an id that was not used for days.
-            (Ask::Add | Ask::Commit | Ask::Abort | Ask::Renew { .. }, UNKNOWN_ID) => {
-                self.state = State::Renewing { anew: true };
-            }
-            (Ask::Add, code) => return self.not_added(code),
             // There may be two of them, and one of them arrives in a later round.
             (Ask::Positions, _) => self.broken = true,
+            // The coordinator forgets an id that was not used for days.
+            (_, UNKNOWN_ID) => self.state = State::Renewing { anew: true },
+            (Ask::Add, code) => return self.not_added(code),
             (Ask::Commit | Ask::Abort, NOTHING_TO_END) => {
                 self.state = State::Renewing { anew: false };
             }
             (Ask::Commit, Some(code)) if !code.class().retryable() => {
                 self.state = State::Aborting;
             }
-            (Ask::Commit | Ask::Abort | Ask::Renew { .. }, _) => {}
+            (Ask::Commit | Ask::Abort | Ask::Settle { .. } | Ask::Renew { .. }, _) => {}
         }
         Came::Nothing
     }
@@ -313,14 +349,24 @@ impl Round {
         Came::Fenced
     }
 
+    /// Nobody has joined a round since it has become doubtful whether the last one has ended everywhere.
+    fn is_unsettled(&self) -> bool {
+        self.unsure && self.members.is_empty() && !self.last.is_empty()
+    }
+
     /// The round is over; answers who took part.
-    fn end(&mut self) -> BTreeSet<PartitionKey> {
+    fn end(&mut self, counts: bool) -> BTreeSet<PartitionKey> {
         self.state = State::Idle;
         self.broken = false;
         self.bytes = 0;
         self.singly = false;
         self.waiting.append(&mut self.joining);
-        std::mem::take(&mut self.members)
+        let members = std::mem::take(&mut self.members);
+        if !members.is_empty() {
+            self.last = members.clone();
+            self.counts = counts;
+        }
+        members
     }
 
     fn take_waiting(&mut self, now: Moment) -> Option<Ask> {
@@ -512,6 +558,47 @@ mod tests {
         world.answer(Ok(()));
         assert_eq!(world.advance(), None);
         assert!(world.round.is_idle());
+    }
+
+    #[test]
+    fn a_round_is_settled_before_the_next_when_a_broker_was_away() {
+        let mut world = World::open(&[1]);
+        world.round.answered();
+        assert_eq!(world.later(), Some(Ask::Positions));
+        world.answer(Ok(()));
+        assert_eq!(world.advance(), Some(Ask::Commit));
+        assert_eq!(world.answer(Ok(())), Came::Committed([1].into()));
+        world.round.admits(2);
+        assert_eq!(world.advance(), Some(Ask::Add));
+        world.round.lost_broker();
+        assert_eq!(world.answer(Ok(())), Came::Nothing, "nothing may be sent yet");
+        assert_eq!(world.advance(), Some(Ask::Settle { counts: true }));
+        assert_eq!(world.round.last(), &[1].into());
+        world.answer(Err(None));
+        assert_eq!(world.later(), Some(Ask::Settle { counts: true }));
+        world.round.lost_broker();
+        world.answer(Ok(()));
+        assert_eq!(world.advance(), Some(Ask::Settle { counts: true }), "lost again meanwhile");
+        world.answer(Ok(()));
+        assert_eq!(world.advance(), Some(Ask::Add));
+        assert_eq!(world.answer(Ok(())), Came::Joined([2].into()));
+        world.round.lost_broker();
+        assert_eq!(world.later(), Some(Ask::Commit), "the round is under way");
+        assert_eq!(world.answer(Ok(())), Came::Committed([2].into()));
+        assert_eq!(world.advance(), Some(Ask::Settle { counts: true }));
+    }
+
+    #[test]
+    fn what_was_aborted_stays_aborted_when_a_broker_was_away() {
+        let mut world = World::open(&[1]);
+        world.round.lost_broker();
+        world.round.break_off(1);
+        world.round.answered();
+        assert_eq!(world.advance(), Some(Ask::Abort));
+        world.answer(Ok(()));
+        assert_eq!(world.advance(), Some(Ask::Renew { anew: false }));
+        assert_eq!(world.answer(Ok(())), Came::Aborted([1].into()));
+        assert_eq!(world.advance(), Some(Ask::Settle { counts: false }));
     }
 
     #[test]

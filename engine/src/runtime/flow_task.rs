@@ -29,6 +29,7 @@ use super::takeover;
 use super::tell::{self, Brokers, Troubles};
 use super::threads::Threads;
 use super::topics::{self, Found, FoundTopic};
+use super::unended::Holder;
 use crate::config::FlowConfig;
 use crate::error::EngineError;
 use crate::flow::bandwidth::Bandwidth;
@@ -179,6 +180,7 @@ pub(super) async fn run(
         created: BTreeSet::new(),
         anew: Vec::new(),
         producer: None,
+        holders: Vec::new(),
         unmarked: Vec::new(),
         next_shard: 0,
         troubles: BTreeMap::new(),
@@ -210,6 +212,8 @@ struct Flow {
     /// Partitions of which it is still to be found out where they begin.
     anew: Vec<Anew>,
     producer: Option<FlowProducer>,
+    /// Whose transactions partitions may hold open though they have ended; nobody when records are sent.
+    holders: Vec<Holder>,
     /// Partitions that go on where an earlier instance stopped; it may still have something on its way there.
     unmarked: Vec<PartitionSpec>,
     next_shard: usize,
@@ -225,7 +229,7 @@ impl Flow {
         let identities = self.take_over().await?;
         let has_transactions = identities.is_some();
         let (store, syncs, producer) = tokio::try_join!(
-            self.setup.open_positions(),
+            self.setup.open_positions(&self.holders),
             self.setup.open_syncs(),
             self.setup.start_producer(has_transactions),
         )?;

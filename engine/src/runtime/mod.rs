@@ -24,6 +24,7 @@ mod threads;
 mod topics;
 mod transactions;
 mod translate;
+mod unended;
 mod verify;
 
 pub use supervisor::{Engine, FlowProgress};

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use protocol_client::ClientError;
-use protocol_client::client::{Client, ProducerIdentity, ProducerRequest};
+use protocol_client::client::{Client, ProducerIdentity, ProducerRequest, TransactionEnd};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::error_code::ErrorCode;
 use tokio::time::timeout;
@@ -143,7 +143,10 @@ impl FlowProducer {
     /// As above.
     pub(super) async fn mark(&self, partitions: &[TopicPartition]) -> Result<(), ClientError> {
         match &self.transactional_id {
-            Some(id) => self.client.mark(id, self.identity, partitions).await,
+            Some(id) => {
+                let end = TransactionEnd::Commit;
+                self.client.mark(id, self.identity, partitions, end).await
+            }
             None => Ok(()),
         }
     }

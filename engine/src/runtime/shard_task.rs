@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use protocol_client::ClientError;
-use protocol_client::client::{Client, ListedOffset, OffsetSpec, ReadChunk, ReadLimits};
+use protocol_client::client::{
+    Client, ListedOffset, OffsetSpec, ReadChunk, ReadLimits, TransactionEnd,
+};
 use protocol_client::cluster::metadata::Topics;
 use protocol_client::cluster::{self, ClusterView};
 use protocol_client::net::{Connection, ConnectionOptions};
@@ -324,9 +326,14 @@ impl Shell {
     }
 
     fn coordinate(&self, what: Coordinate) {
+        let names = |keys: Vec<PartitionKey>| {
+            keys.into_iter().filter_map(|key| self.shard.names(key)).collect()
+        };
         let request = match what {
-            Coordinate::Add(keys) => {
-                Request::Add(keys.into_iter().filter_map(|key| self.shard.names(key)).collect())
+            Coordinate::Add(keys) => Request::Add(names(keys)),
+            Coordinate::Settle { members, counts } => {
+                let end = if counts { TransactionEnd::Commit } else { TransactionEnd::Abort };
+                Request::Settle(names(members), end)
             }
             other => Request::Other(other),
         };

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::tell::Troubles;
+use super::unended::{self, Holder};
 use crate::flow::event::{Coordinate, Producer};
 use crate::model::{Pair, TopicPartition};
 use crate::positions::ledger;
@@ -66,6 +67,8 @@ enum Failure {
 pub(super) enum Request {
     /// Source and target of what is to be added.
     Add(Vec<(TopicPartition, TopicPartition)>),
+    /// Source and target of what took part, and how it ended.
+    Settle(Vec<(TopicPartition, TopicPartition)>, TransactionEnd),
     Other(Coordinate),
 }
 
@@ -105,6 +108,7 @@ impl Transactions {
             Request::Add(partitions) => {
                 client.add_partitions_to_txn(id, identity, &self.added(&partitions)).await?;
             }
+            Request::Settle(partitions, end) => self.settle(&partitions, end).await?,
             Request::Other(Coordinate::Positions(positions)) => self.write(&positions).await?,
             Request::Other(Coordinate::Commit) => {
                 client.end_txn(id, identity, TransactionEnd::Commit).await?;
@@ -124,9 +128,25 @@ impl Transactions {
                 state.sequences.clear();
                 return Ok(Some(named(identity)));
             }
-            Request::Other(Coordinate::Add(_)) => {}
+            Request::Other(Coordinate::Add(_) | Coordinate::Settle { .. }) => {}
         }
         Ok(None)
+    }
+
+    /// Ends the transaction where it has not ended.
+    async fn settle(
+        &self,
+        partitions: &[(TopicPartition, TopicPartition)],
+        end: TransactionEnd,
+    ) -> Result<(), ClientError> {
+        let TransactionsSetup { flow, client, transactional_id, .. } = &self.setup;
+        let identity = self.state.borrow().identity;
+        let producer = BTreeSet::from([identity.id]);
+        let held = unended::held_open(client, self.added(partitions), &producer).await?;
+        let held = held.into_keys().map(|at| (at, end)).collect();
+        let transactional_id = transactional_id.to_string();
+        let holder = Holder { transactional_id, identity, ended: Some(end) };
+        unended::end(client, flow, &[holder], held).await
     }
 
     /// The partitions of the copies, and those that hold the positions.

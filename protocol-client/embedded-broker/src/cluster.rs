@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::core::faults::Fault;
 use crate::core::log::Isolation;
 use crate::core::records::Record;
+use crate::core::transactions::Markers;
 use crate::core::{Broker, NodeId, Refused, TopicSpec};
 use crate::listen::{self, Shared};
 use crate::options::ClusterOptions;
@@ -188,6 +189,11 @@ impl Cluster {
     /// Gives a group so many members who never speak, in place of those that it has; none make it empty.
     pub fn populate_group(&self, group: &str, protocol_type: &str, members: usize) {
         self.with(|broker, now_ms| broker.populate_group(now_ms, group, protocol_type, members));
+    }
+
+    /// What becomes of the markers of transactions that end from now on.
+    pub fn set_markers(&self, markers: Markers) {
+        self.with(|broker, now_ms| broker.set_markers(now_ms, markers));
     }
 
     /// Orders a fault.

@@ -51,6 +51,7 @@ mod options;
 pub use cluster::Cluster;
 pub use core::faults::{Fault, FaultAction};
 pub use core::records::Record;
+pub use core::transactions::Markers;
 pub use core::versions::Profile;
 pub use core::{NodeId, Refused, TopicSpec};
 pub use endless::EndlessTopic;

@@ -33,6 +33,7 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_producers;
+mod describe_transactions;
 mod group_offsets;
 mod init_producer_id;
 mod leader_epochs;

@@ -101,12 +101,14 @@ impl Client {
             current: None,
         };
         let producer = self.init_transactional_producer(request).await?;
-        self.mark(transactional_id, producer, partitions).await?;
+        self.mark(transactional_id, producer, partitions, TransactionEnd::Commit).await?;
         Ok(producer)
     }
 
     /// Makes each of `partitions` know the producer's epoch: whoever had an earlier one can write there no more when this
     /// returns, with or without transactions. Costs one offset of each partition, for the marker of an empty transaction.
+    ///
+    /// A transaction of the producer that a partition holds open, though the coordinator knows nothing of it, ends with it.
     ///
     /// The producer has no transaction open. Its first batch in each partition has sequence number 0.
     ///
@@ -117,12 +119,13 @@ impl Client {
         transactional_id: &str,
         producer: ProducerIdentity,
         partitions: &[TopicPartition],
+        end: TransactionEnd,
     ) -> Result<(), ClientError> {
         for some in partitions.chunks(PARTITIONS_AT_ONCE) {
             self.add_partitions_to_txn(transactional_id, producer, some).await?;
-            self.end_txn(transactional_id, producer, TransactionEnd::Commit).await?;
+            self.end_txn(transactional_id, producer, end).await?;
             // The second answer comes when the markers are written.
-            self.end_txn(transactional_id, producer, TransactionEnd::Commit).await?;
+            self.end_txn(transactional_id, producer, end).await?;
         }
         Ok(())
     }

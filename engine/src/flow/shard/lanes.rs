@@ -79,6 +79,7 @@ impl Shard {
                     let lost = Err(ErrorCode::NETWORK_EXCEPTION);
                     self.with(now, key, effects, |flow, cx| flow.on_produced(request, lost, cx));
                 }
+                self.round.iter_mut().for_each(Round::lost_broker);
                 self.set_stalled(lane.node, true);
             }
         }

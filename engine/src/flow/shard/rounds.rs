@@ -32,6 +32,9 @@ impl Shard {
             }
             Ask::Commit => Coordinate::Commit,
             Ask::Abort => Coordinate::Abort,
+            Ask::Settle { counts } => {
+                Coordinate::Settle { members: round.last().iter().copied().collect(), counts }
+            }
             Ask::Renew { anew } => Coordinate::Renew { anew },
         }));
     }

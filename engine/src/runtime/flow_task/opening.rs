@@ -1,15 +1,19 @@
 //! What a flow opens before it looks for topics; none of it waits for another.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol_client::client::CoordinatorKind;
+use protocol_client::ClientError;
+use protocol_client::client::{CoordinatorKind, TransactionEnd};
+use protocol_client::cluster::TopicPartition;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::super::internal_topics::ensure_internal_topic;
 use super::super::producers::{self, FlowProducer};
 use super::super::syncs_task::Syncs;
+use super::super::unended::{self, Holder};
 use super::{FlowSetup, until_works};
 use crate::config::PositionsConfig;
 use crate::error::EngineError;
@@ -20,8 +24,32 @@ use crate::positions::store::PositionStore;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 impl FlowSetup {
-    /// Finds or creates the topic of positions, and reads it.
-    pub(super) async fn open_positions(&self) -> Result<PositionStore, EngineError> {
+    /// Takes over transactional ids from whoever has them, and notes how their last transactions end.
+    pub(super) async fn take_over(&self, ids: &[String]) -> Result<Vec<Holder>, EngineError> {
+        let Self { name, config, clients, .. } = self;
+        let timeout_ms = producers::timeout_ms(config);
+        // In an attempt after the first one the coordinator may know nothing of earlier transactions any more.
+        let mut ends = BTreeMap::new();
+        let identities = until_works(name, &config.target.alias, async || {
+            let mut found = unended::ends(&clients.target, ids).await?;
+            found.append(&mut ends);
+            ends = found;
+            producers::take_over(&clients.target, ids, timeout_ms).await
+        })
+        .await?;
+        let holders = ids.iter().zip(identities).map(|(id, identity)| Holder {
+            transactional_id: id.clone(),
+            identity,
+            ended: ends.get(id).copied(),
+        });
+        Ok(holders.collect())
+    }
+
+    /// Finds or creates the topic of positions, and reads it; before that, what the holders have ended ends there.
+    pub(super) async fn open_positions(
+        &self,
+        holders: &[Holder],
+    ) -> Result<PositionStore, EngineError> {
         let Self { name, config, clients, .. } = self;
         let (client, alias) = (&clients.target, &config.target.alias);
         let topic: Arc<str> = config.positions.topic.as_str().into();
@@ -36,6 +64,8 @@ impl FlowSetup {
                 "topic {topic}, where positions are kept (created with {alias}.offset.storage.replication.factor = {replication_factor})"
             ))
         })?;
+        until_works(name, alias, async || self.end_positions(holders, &topic, partitions).await)
+            .await?;
         let store = until_works(name, alias, async || {
             let ledger = Ledger::new(&config.connector, &config.source.alias);
             PositionStore::open(client.clone(), topic.clone(), partitions, ledger).await
@@ -45,6 +75,31 @@ impl FlowSetup {
             warn!(flow = %name, %topic, "{} records are no positions and were skipped", store.skipped());
         }
         Ok(store)
+    }
+
+    /// Positions are written when everything has arrived that they are about, so they count unless they were revoked.
+    async fn end_positions(
+        &self,
+        holders: &[Holder],
+        topic: &Arc<str>,
+        partitions: i32,
+    ) -> Result<(), ClientError> {
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let client = &self.clients.target;
+        let places = (0..partitions).map(|index| TopicPartition::new(topic.clone(), index));
+        let ids = holders.iter().map(|holder| holder.identity.id).collect();
+        let held = unended::held_open(client, places, &ids).await?;
+        let end = |id: i64| {
+            let holder = holders.iter().find(|holder| holder.identity.id == id);
+            holder.and_then(|holder| holder.ended).unwrap_or(TransactionEnd::Commit)
+        };
+        let held = held.into_keys().map(|at| {
+            let end = end(at.0);
+            (at, end)
+        });
+        unended::end(client, &self.name, holders, held.collect()).await
     }
 
     pub(super) async fn open_syncs(&self) -> Result<Syncs, EngineError> {

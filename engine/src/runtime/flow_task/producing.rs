@@ -1,7 +1,9 @@
 //! Who writes for a flow: it takes over from who wrote before, and stops when somebody takes over from it.
 
+use std::collections::BTreeMap;
+
 use protocol_client::ClientError;
-use protocol_client::client::ProducerIdentity;
+use protocol_client::client::{ProducerIdentity, TransactionEnd};
 use protocol_client::cluster;
 use protocol_client::wire::error_code::ErrorCode;
 use tracing::{info, warn};
@@ -9,6 +11,7 @@ use tracing::{info, warn};
 use super::super::producers::{self, FlowProducer};
 use super::super::shard_task::Command;
 use super::super::transactions::{self, TransactionsSetup};
+use super::super::unended;
 use super::{Flow, FlowSetup, RETRY, Work, until_works};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Producer, Start};
@@ -16,15 +19,13 @@ use crate::records::pair::EndedProducer;
 
 impl Flow {
     /// With transactions each shard has a producer; theirs are shut out that wrote before, and those of MirrorMaker 2.
-    pub(super) async fn take_over(&self) -> Result<Option<Vec<ProducerIdentity>>, EngineError> {
-        let FlowSetup { name, config, clients, shards, .. } = &self.setup;
+    pub(super) async fn take_over(&mut self) -> Result<Option<Vec<ProducerIdentity>>, EngineError> {
+        let FlowSetup { config, shards, .. } = &self.setup;
         let Some(exactly_once) = &config.exactly_once else { return Ok(None) };
         let own = (0..shards.len()).map(|index| producers::transactional_id(config, index));
         let ids: Vec<String> = own.chain(exactly_once.replaced.iter().cloned()).collect();
-        let timeout_ms = producers::timeout_ms(config);
-        let take_over = async || producers::take_over(&clients.target, &ids, timeout_ms).await;
-        let identities = until_works(name, &config.target.alias, take_over).await?;
-        Ok(Some(identities))
+        self.holders = self.setup.take_over(&ids).await?;
+        Ok(Some(self.holders.iter().map(|holder| holder.identity).collect()))
     }
 
     pub(super) async fn start_transactions(
@@ -63,7 +64,7 @@ impl Flow {
     /// An earlier instance may have had more producers than the `count` that this one has: those are shut out too, and
     /// positions are read again.
     pub(super) async fn shut_out_others(&mut self, count: usize) -> Result<(), EngineError> {
-        let FlowSetup { name, config, clients, .. } = &self.setup;
+        let FlowSetup { config, .. } = &self.setup;
         let Some(store) = &self.store else { return Ok(()) };
         let own: Vec<String> =
             (0..count).map(|index| producers::transactional_id(config, index)).collect();
@@ -72,10 +73,8 @@ impl Flow {
         if others.is_empty() {
             return Ok(());
         }
-        let timeout_ms = producers::timeout_ms(config);
-        let shut_out = async || producers::take_over(&clients.target, &others, timeout_ms).await;
-        until_works(name, &config.target.alias, shut_out).await?;
-        self.store = Some(self.setup.open_positions().await?);
+        self.holders.extend(self.setup.take_over(&others).await?);
+        self.store = Some(self.setup.open_positions(&self.holders).await?);
         Ok(())
     }
 
@@ -152,7 +151,11 @@ impl Flow {
         let mut specs = std::mem::take(&mut self.unmarked);
         let (Some(producer), Some(store)) = (&self.producer, &self.store) else {
             // What is part of a transaction needs no mark.
-            return self.hand_out(specs);
+            match self.end_what_is_open(&specs).await {
+                Err(error) if error.retryable() => self.unmarked = specs,
+                Err(_) | Ok(()) => self.hand_out(specs),
+            }
+            return;
         };
         let is_written = |spec: &&PartitionSpec| matches!(spec.start, Start::Pair(_));
         let mut targets: Vec<_> = specs.iter().filter(is_written).map(target_of).collect();
@@ -170,6 +173,40 @@ impl Flow {
             // One of them cannot be written; each will find out by itself.
             Err(_) | Ok(()) => self.hand_out(specs),
         }
+    }
+
+    /// Before anything is written: what partitions hold open of an earlier instance counts if its positions do, and never
+    /// was if they do not.
+    async fn end_what_is_open(&mut self, specs: &[PartitionSpec]) -> Result<(), ClientError> {
+        let pair = |spec: &PartitionSpec| match spec.start {
+            Start::Pair(pair) => Some((target_of(spec), pair.target_next)),
+            _ => None,
+        };
+        let ends: BTreeMap<_, _> = specs.iter().filter_map(pair).collect();
+        if self.holders.is_empty() || ends.is_empty() {
+            return Ok(());
+        }
+        let client = &self.setup.clients.target;
+        let end = |partition: &cluster::TopicPartition, from: i64| match ends.get(partition) {
+            Some(target_next) if *target_next > from => TransactionEnd::Commit,
+            _ => TransactionEnd::Abort,
+        };
+        let ended = async {
+            let ids = self.holders.iter().map(|holder| holder.identity.id).collect();
+            let held = unended::held_open(client, ends.keys().cloned(), &ids).await?;
+            let held = held.into_iter().map(|(at, from)| {
+                let end = end(&at.1, from);
+                (at, end)
+            });
+            unended::end(client, &self.setup.name, &self.holders, held.collect()).await
+        };
+        let ended = ended.await;
+        self.tell_guard(ended.as_ref().copied());
+        // From now on the shards have transactions of their own open.
+        if !ended.as_ref().is_err_and(ClientError::retryable) {
+            self.holders.clear();
+        }
+        ended
     }
 
     /// Nothing that was sent can still arrive: the next instance need not shut it out.

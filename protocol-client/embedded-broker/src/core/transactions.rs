@@ -28,6 +28,18 @@ pub enum TxnState {
     Complete(bool),
 }
 
+/// What becomes of the markers of transactions that end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Markers {
+    /// They are written.
+    #[default]
+    Written,
+    /// They wait until they are to be written.
+    Held,
+    /// They are forgotten, as by a coordinator that finds no leader for the partitions (KAFKA-20734).
+    Forgotten,
+}
+
 /// A transactional id.
 #[derive(Debug, Clone)]
 pub struct Transaction {
@@ -193,7 +205,7 @@ impl Broker {
         if let Some(txn) = self.transactions.get_mut(id) {
             txn.state = TxnState::Prepared(commit);
         }
-        if !self.markers_held {
+        if self.markers != Markers::Held {
             self.write_markers(now_ms, id);
         }
     }
@@ -209,7 +221,8 @@ impl Broker {
             let found = self.topics.named_mut(&topic).and_then(|topic| topic.partition_mut(index));
             let Some(partition) = found else { continue };
             let leader_epoch = partition.leader_epoch;
-            if let Some(log) = partition.log_mut() {
+            let is_written = self.markers != Markers::Forgotten;
+            if let Some(log) = partition.log_mut().filter(|_| is_written) {
                 log.append_marker(producer_id, epoch, commit, leader_epoch, now_ms);
             }
             let waiters = std::mem::take(&mut partition.waiters);
@@ -240,10 +253,10 @@ impl Broker {
         }
     }
 
-    /// Holds back the markers of transactions that end from now on, or writes those that were held back.
-    pub fn hold_markers(&mut self, now_ms: i64, hold: bool) {
-        self.markers_held = hold;
-        if !hold {
+    /// What becomes of markers from now on; those that were held back are among them.
+    pub fn set_markers(&mut self, now_ms: i64, markers: Markers) {
+        self.markers = markers;
+        if markers != Markers::Held {
             let ids: Vec<TransactionalId> = self.transactions.keys().cloned().collect();
             for id in ids {
                 self.write_markers(now_ms, &id);
@@ -439,15 +452,29 @@ mod tests {
         let mut broker = cluster(1);
         let producer = begin(&mut broker);
         produce(&mut broker, &batch(producer, 0));
-        broker.hold_markers(NOW, true);
+        broker.set_markers(NOW, Markers::Held);
         broker.finish_transaction(NOW, &id(), producer, true).expect("prepared");
         assert_eq!(stable(&broker), 0);
         assert_eq!(add(&mut broker, producer), Err(KafkaError::ConcurrentTransactions));
-        broker.hold_markers(NOW, false);
+        broker.set_markers(NOW, Markers::Written);
         assert_eq!(stable(&broker), 3);
         assert_eq!(broker.finish_transaction(NOW, &id(), producer, true), Ok(()));
         let other = broker.finish_transaction(NOW, &id(), producer, false);
         assert_eq!(other, Err(KafkaError::InvalidTxnState));
+    }
+
+    #[test]
+    fn forgotten_markers_leave_open_what_has_ended() {
+        let mut broker = cluster(1);
+        let producer = begin(&mut broker);
+        produce(&mut broker, &batch(producer, 0));
+        broker.set_markers(NOW, Markers::Forgotten);
+        broker.finish_transaction(NOW, &id(), producer, true).expect("ended");
+        assert_eq!(stable(&broker), 0);
+        broker.set_markers(NOW, Markers::Written);
+        add(&mut broker, producer).expect("nothing is going on");
+        broker.finish_transaction(NOW, &id(), producer, true).expect("ended");
+        assert_eq!(stable(&broker), 3, "the next marker ends both");
     }
 
     #[test]
