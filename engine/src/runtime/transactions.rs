@@ -12,7 +12,7 @@ use protocol_client::batch::{
 use protocol_client::client::{Client, ProducerIdentity, ProducerRequest, TransactionEnd};
 use protocol_client::cluster;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use super::tell::Troubles;
@@ -111,6 +111,7 @@ impl Transactions {
             Request::Settle(partitions, end) => self.settle(&partitions, end).await?,
             Request::Other(Coordinate::Positions(positions)) => self.write(&positions).await?,
             Request::Other(Coordinate::Commit) => {
+                debug!(flow = &*self.setup.flow, transactional_id = &**id, "commits");
                 client.end_txn(id, identity, TransactionEnd::Commit).await?;
             }
             Request::Other(Coordinate::Abort) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embedded_broker::{ApiKey, Cluster, Fault, FaultAction, KafkaError};
+use embedded_broker::{ApiKey, Cluster, Fault, FaultAction, KafkaError, Markers};
 use engine::error::EngineError;
 use engine::runtime::Engine;
 use protocol_client::batch::record::RecordBody;
@@ -11,7 +11,7 @@ use protocol_client::client::{Client, ClientOptions, ReadLimits};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 
-use crate::setup::{Clusters, stop};
+use crate::setup::{Clusters, eventually, stop};
 
 const TOPIC: &str = "orders";
 const COPY: &str = "source.orders";
@@ -157,4 +157,58 @@ async fn with_and_without_transactions_go_on_after_each_other() {
             _ => kill(engine),
         }
     }
+}
+
+/// Has the target end a round without a marker.
+async fn forget_markers(clusters: &mut Clusters) {
+    clusters.target.set_markers(Markers::Forgotten);
+    let (before, end) = (clusters.target.requests(ApiKey::EndTxn), ends(clusters));
+    write(clusters, 3);
+    eventually("a round has ended", || {
+        clusters.target.requests(ApiKey::EndTxn) > before && ends(clusters) > end
+    })
+    .await;
+}
+
+/// What the copies end at, together.
+fn ends(clusters: &Clusters) -> i64 {
+    (0..PARTITIONS).filter_map(|partition| clusters.target.end_offset(COPY, partition)).sum()
+}
+
+/// KAFKA-20734, and the process ends before it notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_was_not_ended_everywhere_counts_for_the_next_instance() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create(TOPIC, PARTITIONS);
+    for round in 0..4 {
+        write(&mut clusters, round);
+        let engine = clusters.mirror(ENABLED);
+        assert_committed(&clusters).await;
+        forget_markers(&mut clusters).await;
+        kill(engine);
+        clusters.target.set_markers(Markers::Written);
+    }
+    let engine = clusters.mirror(ENABLED);
+    assert_committed(&clusters).await;
+    stop(engine).await;
+}
+
+/// KAFKA-20734, and the next round is undone: what was told to have ended must not be undone with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_was_not_ended_everywhere_is_ended_before_the_next() {
+    let mut clusters = Clusters::start(1).await;
+    clusters.create(TOPIC, PARTITIONS);
+    write(&mut clusters, 1);
+    let engine = clusters.mirror(ENABLED);
+    for _ in 0..4 {
+        assert_committed(&clusters).await;
+        forget_markers(&mut clusters).await;
+        clusters.target.set_markers(Markers::Written);
+        clusters.target.close_connections();
+        clusters.target.fault(Fault::new(ApiKey::Produce, FaultAction::ApplyThenDrop));
+        write(&mut clusters, 2);
+    }
+    assert_committed(&clusters).await;
+    stop(engine).await;
+    assert_committed(&clusters).await;
 }
