@@ -5,7 +5,7 @@
 //! (1 or 3) how many brokers a cluster has, `KMIRROR_SEED` at which moments.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, ensure};
 use kafka_lab::{ClusterBuilder, Isolation, Load, Mirrored, Pending, Shape, Version, available};
@@ -21,6 +21,8 @@ struct Kind {
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 const PARTITIONS: u32 = 3;
+/// How long the next commit is waited for.
+const COMMIT: Duration = Duration::from_secs(2);
 
 /// The logs say what was copied since positions were stored.
 #[test]
@@ -146,6 +148,11 @@ impl Storm {
         let nodes = count("KMIRROR_BROKERS", 1);
         let node = 1 + usize::try_from(self.dice.below(nodes))?;
         let killed = self.dice.below(2).min(kills_left);
+        if self.target_isolation == Isolation::ReadCommitted && self.dice.below(2) == 0 {
+            // A coordinator that ends here has decided about transactions that no partition knows the end of.
+            self.mirror.await_next("commits", COMMIT)?;
+            self.dice.sleep_below(15);
+        }
         self.cluster(source).kill(node)?;
         self.dice.sleep_below(1500);
         for _ in 0..killed {

@@ -1,6 +1,7 @@
 //! Clusters that the tests share, the program as a child process, and how to wait for either.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -147,6 +148,21 @@ impl Mirror {
         fs::read_to_string(Self::log_file(&self.dir)).unwrap_or_default()
     }
 
+    /// Waits until it logs something with `part`, for no longer than `limit`.
+    pub(crate) fn await_next(&self, part: &str, limit: Duration) -> Result<()> {
+        let mut log = File::open(Self::log_file(&self.dir))?;
+        log.seek(SeekFrom::End(0))?;
+        let mut said = String::new();
+        for _ in 0..limit.as_millis() {
+            log.read_to_string(&mut said)?;
+            if said.contains(part) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Waits until a line of the log has all of `parts`, in any letter case, and returns the line.
     pub(crate) fn wait_for_line(&mut self, parts: &[&str]) -> Result<String> {
         for _ in 0..PATIENCE.as_millis() / POLL.as_millis() {
@@ -227,6 +243,7 @@ impl Mirror {
         Command::new(env!("CARGO_BIN_EXE_kmirror"))
             .arg("run")
             .arg(dir.path().join("mm2.properties"))
+            .args(["--log-level", "info,engine::runtime::transactions=debug"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
