@@ -217,11 +217,11 @@ impl Broker {
         let (producer_id, epoch) = (txn.producer_id, txn.epoch);
         let (partitions, groups) =
             (std::mem::take(&mut txn.partitions), std::mem::take(&mut txn.groups));
+        let is_written = self.markers != Markers::Forgotten;
         for (topic, index) in partitions {
             let found = self.topics.named_mut(&topic).and_then(|topic| topic.partition_mut(index));
             let Some(partition) = found else { continue };
             let leader_epoch = partition.leader_epoch;
-            let is_written = self.markers != Markers::Forgotten;
             if let Some(log) = partition.log_mut().filter(|_| is_written) {
                 log.append_marker(producer_id, epoch, commit, leader_epoch, now_ms);
             }
