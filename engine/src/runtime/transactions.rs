@@ -142,12 +142,9 @@ impl Transactions {
     ) -> Result<(), ClientError> {
         let TransactionsSetup { flow, client, transactional_id, .. } = &self.setup;
         let identity = self.state.borrow().identity;
-        let producer = BTreeSet::from([identity.id]);
-        let held = unended::held_open(client, self.added(partitions), &producer).await?;
-        let held = held.into_keys().map(|at| (at, end)).collect();
         let transactional_id = transactional_id.to_string();
-        let holder = Holder { transactional_id, identity, ended: Some(end) };
-        unended::end(client, flow, &[holder], held).await
+        let holders = [Holder { transactional_id, identity, ended: Some(end) }];
+        unended::settle(client, flow, &holders, self.added(partitions), |_, _, _| end).await
     }
 
     /// The partitions of the copies, and those that hold the positions.

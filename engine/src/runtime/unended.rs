@@ -5,7 +5,7 @@
 //! transaction of the same producer ends there, and share its fate. So it is looked for whenever brokers may have been
 //! away, before anything else is written, and ended again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use protocol_client::ClientError;
 use protocol_client::client::{Client, ProducerIdentity, TransactionEnd};
@@ -43,16 +43,21 @@ pub(super) async fn ends(
     Ok(ends)
 }
 
-/// Where these partitions hold transactions of these producers open: from which offset on.
+/// Ends what these partitions hold open of the holders, each the way that `end` says of its holder, the partition and the
+/// offset from which on it is open.
 ///
 /// # Errors
-/// One of the partitions cannot be asked at present. Those that cannot be asked at all are left out.
-pub(super) async fn held_open(
+/// One of the partitions cannot be asked at present, or not all could be ended; what was not done is found again. Partitions
+/// that cannot be asked at all are told of and left alone.
+pub(super) async fn settle(
     client: &Client,
+    flow: &str,
+    holders: &[Holder],
     partitions: impl IntoIterator<Item = TopicPartition>,
-    producer_ids: &BTreeSet<i64>,
-) -> Result<BTreeMap<(i64, TopicPartition), i64>, ClientError> {
-    let mut held = BTreeMap::new();
+    end: impl Fn(&Holder, &TopicPartition, i64) -> TransactionEnd,
+) -> Result<(), ClientError> {
+    let mut open = vec![(Vec::new(), Vec::new()); holders.len()];
+    let mut unasked = Vec::new();
     for (partition, producers) in client.describe_producers(partitions).await {
         let producers = match producers {
             Ok(producers) => producers,
@@ -60,45 +65,48 @@ pub(super) async fn held_open(
             Err(error) if matches!(error.fault(), Fault::Unsupported(_)) => continue,
             Err(error) if error.retryable() => return Err(error),
             Err(error) => {
-                warn!(%partition, "whether a transaction is open cannot be found out: {error}");
+                unasked.push((partition, error));
                 continue;
             }
         };
         for producer in producers {
-            if let Some(from) = producer.transaction_start_offset
-                && producer_ids.contains(&producer.producer_id)
-            {
-                held.insert((producer.producer_id, partition.clone()), from);
+            let Some(from) = producer.transaction_start_offset else { continue };
+            let of = |holder: &Holder| holder.identity.id == producer.producer_id;
+            if let Some(at) = holders.iter().position(of) {
+                match end(&holders[at], &partition, from) {
+                    TransactionEnd::Commit => open[at].0.push(partition.clone()),
+                    TransactionEnd::Abort => open[at].1.push(partition.clone()),
+                }
             }
         }
     }
-    Ok(held)
-}
-
-/// Ends what these partitions hold open of their holders, one way or the other.
-///
-/// # Errors
-/// It could not be done for all; what was not done is found again.
-pub(super) async fn end(
-    client: &Client,
-    flow: &str,
-    holders: &[Holder],
-    held: BTreeMap<(i64, TopicPartition), TransactionEnd>,
-) -> Result<(), ClientError> {
-    for Holder { transactional_id, identity, .. } in holders {
-        for wanted in [TransactionEnd::Commit, TransactionEnd::Abort] {
-            let own = held.iter().filter(|((id, _), end)| *id == identity.id && **end == wanted);
-            let partitions: Vec<_> = own.map(|((_, partition), _)| partition.clone()).collect();
-            if let [first, ..] = &partitions[..] {
-                warn!(
-                    flow,
-                    transactional_id,
-                    "a transaction has ended ({wanted:?}) but is open still in {} partitions, the first is {first}; it is ended there too (KAFKA-20734)",
-                    partitions.len()
-                );
-                client.mark(transactional_id, *identity, &partitions, wanted).await?;
-            }
-        }
+    if let [(first, error), ..] = &unasked[..] {
+        warn!(
+            flow,
+            "whether a transaction is open cannot be found out of {} partitions, the first is {first}: {error}; it wants the ACL `READ` on the topic",
+            unasked.len()
+        );
+    }
+    for (holder, (committed, aborted)) in holders.iter().zip(open) {
+        end_in(client, flow, holder, &committed, TransactionEnd::Commit).await?;
+        end_in(client, flow, holder, &aborted, TransactionEnd::Abort).await?;
     }
     Ok(())
+}
+
+async fn end_in(
+    client: &Client,
+    flow: &str,
+    Holder { transactional_id, identity, .. }: &Holder,
+    partitions: &[TopicPartition],
+    end: TransactionEnd,
+) -> Result<(), ClientError> {
+    let [first, ..] = partitions else { return Ok(()) };
+    warn!(
+        flow,
+        transactional_id,
+        "a transaction has ended ({end:?}) but is open still in {} partitions, the first is {first}; it is ended there too (KAFKA-20734)",
+        partitions.len()
+    );
+    client.mark(transactional_id, *identity, partitions, end).await
 }

@@ -87,19 +87,10 @@ impl FlowSetup {
         if holders.is_empty() {
             return Ok(());
         }
-        let client = &self.clients.target;
         let places = (0..partitions).map(|index| TopicPartition::new(topic.clone(), index));
-        let ids = holders.iter().map(|holder| holder.identity.id).collect();
-        let held = unended::held_open(client, places, &ids).await?;
-        let end = |id: i64| {
-            let holder = holders.iter().find(|holder| holder.identity.id == id);
-            holder.and_then(|holder| holder.ended).unwrap_or(TransactionEnd::Commit)
-        };
-        let held = held.into_keys().map(|at| {
-            let end = end(at.0);
-            (at, end)
-        });
-        unended::end(client, &self.name, holders, held.collect()).await
+        let end =
+            |holder: &Holder, _: &TopicPartition, _| holder.ended.unwrap_or(TransactionEnd::Commit);
+        unended::settle(&self.clients.target, &self.name, holders, places, end).await
     }
 
     pub(super) async fn open_syncs(&self) -> Result<Syncs, EngineError> {

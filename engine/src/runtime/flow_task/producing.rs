@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::super::producers::{self, FlowProducer};
 use super::super::shard_task::Command;
 use super::super::transactions::{self, TransactionsSetup};
-use super::super::unended;
+use super::super::unended::{self, Holder};
 use super::{Flow, FlowSetup, RETRY, Work, until_works};
 use crate::error::EngineError;
 use crate::flow::event::{PartitionSpec, Producer, Start};
@@ -182,25 +182,18 @@ impl Flow {
             Start::Pair(pair) => Some((target_of(spec), pair.target_next)),
             _ => None,
         };
-        let ends: BTreeMap<_, _> = specs.iter().filter_map(pair).collect();
-        if self.holders.is_empty() || ends.is_empty() {
+        if self.holders.is_empty() || specs.is_empty() {
             return Ok(());
         }
-        let client = &self.setup.clients.target;
-        let end = |partition: &cluster::TopicPartition, from: i64| match ends.get(partition) {
+        let ends: BTreeMap<_, _> = specs.iter().filter_map(pair).collect();
+        let end = |_: &Holder, partition: &cluster::TopicPartition, from| match ends.get(partition)
+        {
             Some(target_next) if *target_next > from => TransactionEnd::Commit,
             _ => TransactionEnd::Abort,
         };
-        let ended = async {
-            let ids = self.holders.iter().map(|holder| holder.identity.id).collect();
-            let held = unended::held_open(client, ends.keys().cloned(), &ids).await?;
-            let held = held.into_iter().map(|(at, from)| {
-                let end = end(&at.1, from);
-                (at, end)
-            });
-            unended::end(client, &self.setup.name, &self.holders, held.collect()).await
-        };
-        let ended = ended.await;
+        let FlowSetup { name, clients, .. } = &self.setup;
+        let targets = ends.keys().cloned();
+        let ended = unended::settle(&clients.target, name, &self.holders, targets, end).await;
         self.tell_guard(ended.as_ref().copied());
         // From now on the shards have transactions of their own open.
         if !ended.as_ref().is_err_and(ClientError::retryable) {
