@@ -48,6 +48,8 @@ pub(super) struct FetchLane {
     /// A span of a partition that several lanes read, asked for with the next request or the one under way.
     span: Option<(PartitionKey, Asked)>,
     reserved: Option<usize>,
+    /// What the answer under way may hold, in bytes, if there is enough of everything.
+    full_bytes: usize,
     /// What the request under way has taken of the limits of bandwidth.
     fare: Option<Fare>,
     /// What the next one may ask for under such limits, in bytes.
@@ -63,6 +65,7 @@ impl FetchLane {
             held_back: BTreeSet::new(),
             span: None,
             reserved: None,
+            full_bytes: 0,
             fare: None,
             allowance: LEAST_ASK_BYTES,
         }
@@ -136,6 +139,11 @@ impl FetchLane {
         self.link.is_up() && self.reserved.is_none() && self.span.is_none()
     }
 
+    /// Whether a span is asked for and not answered.
+    pub(super) fn awaits_span(&self) -> bool {
+        self.span.is_some() && self.reserved.is_some()
+    }
+
     /// Fetches a span of a partition, which wants nothing else of this lane.
     pub(super) fn give_span(
         &mut self,
@@ -181,7 +189,10 @@ impl FetchLane {
         frames: &mut Frames,
         gate: Option<&mut Gate>,
     ) -> Option<RawFetch> {
-        let wish = self.wish_bytes(lanes, settings);
+        let mut wish = self.wish_bytes(lanes, settings);
+        if let Some((_, asked)) = self.span {
+            wish = wish.min(asked.max_bytes);
+        }
         // However small the budget, somebody may always ask.
         let has_room = frames.free_bytes() >= wish || frames.used_bytes() == 0;
         if !has_room && urgency == Urgency::WhenThereIsRoom {
@@ -209,6 +220,12 @@ impl FetchLane {
         })?;
         frames.reserve(wish);
         self.reserved = Some(wish);
+        let part_bytes = settings.fetch_partition_max_bytes.unsigned_abs() as usize;
+        self.full_bytes = match self.span {
+            Some((_, asked)) => asked.max_bytes,
+            None => self.session.len().saturating_mul(part_bytes),
+        };
+        self.full_bytes = self.full_bytes.min(wish);
         self.fare = fare;
         self.pace.asked(now);
         Some(request)
@@ -216,13 +233,11 @@ impl FetchLane {
 
     /// An answer came with so many bytes; what that says about the line.
     pub(super) fn measure(&mut self, now: Moment, bytes: usize) -> Answered {
-        let limit = self.promised_bytes();
         if let Some(fare) = self.fare.take() {
             self.allowance = fare.settle(bytes);
         }
-        let took = self.pace.answered(now, bytes, limit);
-        let asked = self.span.map_or(limit, |(_, asked)| asked.max_bytes.min(limit));
-        let is_full = bytes > 0 && bytes >= asked / 2;
+        let took = self.pace.answered(now, bytes, self.full_bytes);
+        let is_full = bytes > 0 && bytes >= self.full_bytes / 2;
         Answered { bytes, is_full, took, round_trip: self.pace.round_trip() }
     }
 

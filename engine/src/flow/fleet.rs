@@ -2,8 +2,8 @@
 //!
 //! A connection over distance carries what fits into its window for each round trip, and brokers keep that window small
 //! (`socket.send.buffer.bytes`, 100 KiB by default), so a long line is filled by many connections. What the line takes is
-//! measured, not configured: while all lanes are busy their number is doubled, and where that brings little it is halved
-//! again.
+//! measured, not configured: while all lanes are busy there are more and more of them, in large steps as long as those pay
+//! and in smaller ones then.
 
 use std::time::Duration;
 
@@ -11,13 +11,23 @@ use super::pace::NEAR;
 use crate::model::Moment;
 
 /// How long the rate is measured at least.
-const WINDOW: Duration = Duration::from_millis(500);
+const WINDOW: Duration = Duration::from_secs(1);
 
-/// And how many answers a lane gives in that time at least.
+/// And how many answers a lane gives in that time at least; while connections are being opened, it is one.
 const WINDOW_ANSWERS: u32 = 2;
 
-/// How much more twice as many lanes have to carry, in percent.
-const WORTH_PERCENT: u64 = 20;
+/// How many times the lanes there are to be, and how much more they have to carry then, in percent.
+const STEPS: [Step; 3] = [
+    Step { times: (4, 1), percent: 60 },
+    Step { times: (2, 1), percent: 20 },
+    Step { times: (3, 2), percent: 8 },
+];
+
+/// So many are no longer multiplied by the first step: what they would send at once is more than lines hold.
+const MANY: u16 = 16;
+
+/// The step that comes first when it has been found that more are not worth it.
+const AFTER_PAUSE: usize = 1;
 
 /// How long nothing is tried after an attempt that was not worth it, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
@@ -32,9 +42,17 @@ pub(super) struct Fleet {
     least: u16,
     window: Window,
     phase: Phase,
+    /// Which of [`STEPS`] is tried.
+    step: usize,
     pause: Duration,
     not_before: Moment,
     busy_at: Moment,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    times: (u16, u16),
+    percent: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +100,7 @@ impl Fleet {
             least: least.max(1),
             window: Window { since: now, ..Window::default() },
             phase: Phase::Steady,
+            step: 0,
             pause: PAUSE.0,
             not_before: now,
             busy_at: now,
@@ -103,7 +122,8 @@ impl Fleet {
             window.longest = window.longest.max(answer.took);
         }
         let passed = now - window.since;
-        if passed < WINDOW.max(window.longest * WINDOW_ANSWERS) {
+        let answers = if matches!(self.phase, Phase::Opening(_)) { 1 } else { WINDOW_ANSWERS };
+        if passed < WINDOW.max(window.longest * answers) {
             return false;
         }
         let window = std::mem::replace(window, Window { since: now, ..Window::default() });
@@ -128,15 +148,24 @@ impl Fleet {
             }
             Phase::Trying(before) => {
                 self.phase = Phase::Steady;
-                if bytes_per_second * 100 < before.bytes_per_second * (100 + WORTH_PERCENT) {
-                    self.not_before = now + self.pause;
-                    self.pause = (self.pause * 2).min(PAUSE.1);
-                    return before.lanes;
+                let needed = before.bytes_per_second * (100 + STEPS[self.step].percent);
+                if bytes_per_second * 100 >= needed {
+                    self.pause = PAUSE.0;
+                    let now = Before { lanes: self.lanes, bytes_per_second };
+                    return if may_grow { self.grow(now) } else { self.lanes };
                 }
-                self.pause = PAUSE.0;
-                if may_grow { self.grow(bytes_per_second) } else { self.lanes }
+                if self.step + 1 < STEPS.len() {
+                    self.step += 1;
+                    return self.grow(before);
+                }
+                self.step = AFTER_PAUSE;
+                self.not_before = now + self.pause;
+                self.pause = (self.pause * 2).min(PAUSE.1);
+                before.lanes
             }
-            Phase::Steady if may_grow && self.not_before <= now => self.grow(bytes_per_second),
+            Phase::Steady if may_grow && self.not_before <= now => {
+                self.grow(Before { lanes: self.lanes, bytes_per_second })
+            }
             Phase::Steady if now - self.busy_at >= IDLE => {
                 self.busy_at = now;
                 self.lanes / 2
@@ -145,9 +174,13 @@ impl Fleet {
         }
     }
 
-    fn grow(&mut self, bytes_per_second: u64) -> u16 {
-        self.phase = Phase::Opening(Before { lanes: self.lanes, bytes_per_second });
-        self.lanes.saturating_mul(2)
+    fn grow(&mut self, before: Before) -> u16 {
+        if before.lanes >= MANY {
+            self.step = self.step.max(1);
+        }
+        self.phase = Phase::Opening(before);
+        let (times, parts) = STEPS[self.step].times;
+        before.lanes.saturating_mul(times).div_ceil(parts)
     }
 }
 

@@ -126,6 +126,11 @@ impl ShardSettings {
         self.budget.most_bytes() / 4 * 3
     }
 
+    /// How many bytes may be read ahead of their turn, asked for or held.
+    pub(super) fn ahead_bytes(&self) -> usize {
+        self.budget.most_bytes() / 16 * 15
+    }
+
     /// How many bytes of one partition may wait before it is no longer fetched.
     pub(super) fn queue_limit_bytes(&self) -> usize {
         (self.budget.most_bytes() / 16).clamp(64 << 10, 4 << 20)

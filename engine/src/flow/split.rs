@@ -180,6 +180,20 @@ impl Split {
         Some(Asked { ticket, start, max_bytes })
     }
 
+    /// Bytes that could be handed over now, from the offset `next` on.
+    pub(super) fn due_bytes(&self, next: i64) -> usize {
+        let mut end = next;
+        let mut bytes = 0;
+        for span in &self.spans {
+            if span.piece.is_none() || span.start > end {
+                break;
+            }
+            end = end.max(span.end);
+            bytes += span.bytes;
+        }
+        bytes
+    }
+
     /// Whether a span is still to come.
     pub(super) fn awaits(&self, ticket: Ticket) -> bool {
         self.spans.iter().any(|span| span.ticket == ticket && span.piece.is_none())

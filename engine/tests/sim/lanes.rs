@@ -1,6 +1,7 @@
 //! Several lanes to one source broker, answer by answer.
 
 use bytes::Bytes;
+use engine::flow::budget::Budget;
 use engine::flow::event::{Event, LaneId};
 use engine::flow::settings::ShardSettings;
 use protocol_client::wire::error_code::ErrorCode;
@@ -115,4 +116,68 @@ fn trouble_brings_a_partition_back_to_its_own_lane() {
     assert_eq!(deliver(&mut rig), 8);
     answer(&mut rig, own[0].lane, 8, 2);
     assert_eq!(deliver(&mut rig), 10);
+}
+
+/// What is asked for of a partition by each lane.
+fn offsets_of(index: i32, asked: &[Asked<RawFetch>]) -> Vec<(u16, i64)> {
+    let mut found = Vec::new();
+    for one in asked {
+        for part in one.request.topics.iter().flat_map(|topic| &topic.partitions) {
+            if part.index == index {
+                found.push((one.lane.number, part.offset));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_span_that_others_crowd_out_is_asked_for_again() {
+    let mut rig = rig(2);
+    let asked = rig.fetches();
+    let (own, other) = (asked[0].lane, asked[1].lane);
+    answer(&mut rig, own, 0, 4);
+    let _ = rig.fetches();
+    answer(&mut rig, own, 4, 4);
+    let spans = rig.fetches();
+    assert_eq!(offsets_of(0, &spans), [(0, 8), (2, 12)]);
+    // The other lane has a partition of its own to read, and helps.
+    rig.answer_fetch(other, vec![(1, ErrorCode::NONE, batches(0, &[1]))]);
+    assert_eq!(offsets_of(0, &rig.fetches()), [(1, 16)]);
+    rig.answer_fetch(other, vec![(1, ErrorCode::NONE, batches(1, &[1; 4]))]);
+    // That partition took the whole answer. The spans of the others still count, and the session knows the third.
+    answer(&mut rig, spans[1].lane, 12, 4);
+    answer(&mut rig, spans[0].lane, 8, 4);
+    assert_eq!(deliver(&mut rig), 16);
+    answer(&mut rig, other, 16, 4);
+    assert_eq!(deliver(&mut rig), 20);
+}
+
+#[test]
+fn what_comes_while_the_target_is_slow_waits_and_is_not_read_again() {
+    let settings = ShardSettings {
+        least_fetch_lanes: 3,
+        most_fetch_lanes: 3,
+        fetch_max_bytes: 100_000,
+        // Of one partition a sixteenth may wait in its queue.
+        budget: Budget::alone(1_600_000),
+        ..ShardSettings::default()
+    };
+    let mut rig = Rig::running(settings, 1);
+    rig.bring(batches(0, &[1; 4]));
+    assert_eq!(deliver(&mut rig), 4);
+    rig.bring(batches(4, &[1; 4]));
+    let mut asked = rig.fetches();
+    let mut next = 8;
+    // The target answers nothing, and yet the lanes go on until what waits fills the memory.
+    while let Some(one) = asked.iter().find(|one| offset(one) == next) {
+        answer(&mut rig, one.lane, next, 4);
+        next += 4;
+        asked.retain(|one| offset(one) >= next);
+        asked.extend(rig.fetches());
+    }
+    assert!((40..=80).contains(&next), "{next} batches of 20 KB");
+    assert!(rig.shard.held_bytes() <= 1_700_000);
+    assert_eq!(deliver(&mut rig), next, "all of it arrives, and none is asked for again");
+    assert!(rig.fetches().iter().all(|one| offset(one) >= next));
 }

@@ -7,6 +7,7 @@
 
 mod bandwidth;
 mod checker;
+mod distance;
 mod divergence;
 mod instance;
 mod journal;

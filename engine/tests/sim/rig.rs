@@ -37,6 +37,8 @@ pub(crate) struct Rig {
     pub(crate) effects: Vec<Effect>,
     now_ms: u64,
     generation: [u64; 2],
+    /// End of the source's partitions, as brokers say.
+    pub(crate) high_watermark: i64,
 }
 
 /// A request that waits for its answer.
@@ -53,6 +55,7 @@ impl Rig {
             effects: Vec::new(),
             now_ms: 0,
             generation: [0; 2],
+            high_watermark: 1_000,
         };
         rig.feed(Event::Producer(Producer { id: 1, epoch: 0, is_named: true }));
         rig
@@ -297,12 +300,14 @@ impl Rig {
 
     /// Answers a fetch; each part is a partition's number, its error and its records.
     pub(crate) fn answer_fetch(&mut self, lane: LaneId, parts: Vec<(i32, ErrorCode, Bytes)>) {
-        self.feed(Event::Fetched(lane, fetched(parts)));
+        let answer = fetched(self.high_watermark, parts);
+        self.feed(Event::Fetched(lane, answer));
     }
 
     /// Answers a fetch: the log of partition 0 parts ways with what was read.
     pub(crate) fn answer_diverging(&mut self, lane: LaneId, diverging: Diverging) {
-        let mut answer = fetched(vec![(0, ErrorCode::NONE, Bytes::new())]);
+        let parts = vec![(0, ErrorCode::NONE, Bytes::new())];
+        let mut answer = fetched(self.high_watermark, parts);
         answer.partitions[0].diverging = Some(diverging);
         self.feed(Event::Fetched(lane, answer));
     }
@@ -356,14 +361,14 @@ fn spec(index: i32, start: Start, offsets: OffsetIndex) -> PartitionSpec {
 }
 
 /// The answer to a fetch; each part is a partition's number, its error and its records.
-fn fetched(parts: Vec<(i32, ErrorCode, Bytes)>) -> RawFetchAnswer {
+fn fetched(high_watermark: i64, parts: Vec<(i32, ErrorCode, Bytes)>) -> RawFetchAnswer {
     let frame_bytes = parts.iter().map(|(_, _, records)| records.len()).sum();
     let partitions = parts.into_iter().map(|(index, error, records)| FetchedPartition {
         topic: TopicRef::Id(SOURCE_ID),
         index,
         error,
-        high_watermark: 1_000,
-        last_stable_offset: 1_000,
+        high_watermark,
+        last_stable_offset: high_watermark,
         log_start_offset: 0,
         aborted: Vec::new(),
         diverging: None,

@@ -50,10 +50,14 @@ impl PartitionFlow {
         wish_bytes: usize,
         ahead_limit_bytes: usize,
     ) -> Option<Asked> {
-        if self.is_full || !self.takes_records() {
+        if !self.takes_records() {
             return None;
         }
         let split = self.split.as_mut()?;
+        // A target that is slow must not make this partition hold what others could use.
+        if split.due_bytes(self.fetch_offset) > ahead_limit_bytes / 4 * 3 {
+            return None;
+        }
         split.ask(self.fetch_offset, self.readable_end, wish_bytes, ahead_limit_bytes)
     }
 
@@ -82,9 +86,16 @@ impl PartitionFlow {
         self.high_watermark = answer.high_watermark;
         self.see_end(answer, cx);
         self.worked(Side::Source, cx);
-        while let Some(piece) =
-            self.split.as_mut().and_then(|split| split.take(self.fetch_offset, cx.frames))
-        {
+        self.hand_over(cx);
+    }
+
+    /// Hands over whose turn it is, as long as the queue has room; the rest waits where it is.
+    pub(in crate::flow) fn hand_over(&mut self, cx: &mut Cx<'_>) {
+        let limit_bytes = cx.settings.queue_limit_bytes();
+        while self.queue.bytes() < limit_bytes {
+            let next = self.fetch_offset;
+            let piece = self.split.as_mut().and_then(|split| split.take(next, cx.frames));
+            let Some(piece) = piece else { return };
             if let Charge::Frame(frame) = piece.charge {
                 self.accept(&piece.records, piece.aborted, frame, cx);
             }

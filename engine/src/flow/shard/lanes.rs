@@ -68,6 +68,7 @@ impl Shard {
                     return;
                 }
                 self.lose_span(now, at, effects);
+                self.close_surplus(now, lane.node, effects);
             }
             Side::Target => {
                 let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
@@ -109,6 +110,7 @@ impl Shard {
         };
         let mut span = lane.end_span();
         let frame = self.frames.enter(frame_bytes);
+        let brought_any = !fetched.is_empty();
         for part in fetched {
             if part.partition.error != ErrorCode::NONE {
                 self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);
@@ -128,10 +130,16 @@ impl Shard {
             self.consider_split(part.key, &part.partition.records, measured);
         }
         self.frames.release(Charge::Frame(frame));
-        if let Some((key, _)) = span {
-            self.end_split(key);
+        if let Some((key, asked)) = span {
+            if brought_any {
+                // Others have filled the answer; the next lane that is free asks for it.
+                self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
+            } else {
+                self.end_split(key);
+            }
         }
         self.count(now, id.node, measured, effects);
+        self.close_surplus(now, id.node, effects);
     }
 
     pub(super) fn on_produced(

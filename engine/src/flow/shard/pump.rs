@@ -161,6 +161,7 @@ impl Shard {
                     payload: batch.payload.clone(),
                 });
             }
+            slot.flow.hand_over(&mut cx);
             self.act_on(key, notes, effects);
             // It may get behind those that wait, for another request.
             self.update(key);

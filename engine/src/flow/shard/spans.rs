@@ -17,6 +17,10 @@ const ALONE: u32 = 2;
 /// What a lane has to have of the budget at least, in bytes: less would not be worth a connection.
 const LEAST_SHARE_BYTES: usize = 128 << 10;
 
+/// What a lane reads of a partition at once at most, in bytes, if there are others: what connections with brokers' usual
+/// sockets carry in a few round trips. Larger ones would keep more of the others waiting for their turn.
+const SPAN_BYTES: usize = 512 << 10;
+
 impl Shard {
     /// An answer of a broker's lane: it may be time for more lanes, or fewer.
     pub(super) fn count(
@@ -67,15 +71,24 @@ impl Shard {
         for number in before..after {
             self.fetch_lanes.entry((node, number)).or_insert_with(|| FetchLane::new(now));
         }
-        for number in after..before {
-            self.lose_span(now, (node, number), effects);
-            let Some(mut lane) = self.fetch_lanes.remove(&(node, number)) else { continue };
+        led.into_iter().for_each(|key| self.update(key));
+        self.close_surplus(now, node, effects);
+    }
+
+    /// Closes lanes that are too many, as soon as no span is on its way there: what other lanes have brought waits for it.
+    pub(super) fn close_surplus(&mut self, now: Moment, node: NodeId, effects: &mut Vec<Effect>) {
+        let lanes = self.fleets.get(&node).map_or(0, Fleet::lanes);
+        let surplus = self.fetch_lanes.range((node, lanes)..=(node, u16::MAX));
+        let done = surplus.filter(|(_, lane)| !lane.awaits_span());
+        let done: Vec<FetchKey> = done.map(|(at, _)| *at).collect();
+        for at in done {
+            self.lose_span(now, at, effects);
+            let Some(mut lane) = self.fetch_lanes.remove(&at) else { continue };
             lane.settle(&mut self.frames);
-            let incarnation = lane.link().incarnation();
+            let ((node, number), incarnation) = (at, lane.link().incarnation());
             let id = LaneId { side: Side::Source, node, number, incarnation };
             effects.push(Effect::Close(id, None));
         }
-        led.into_iter().for_each(|key| self.update(key));
     }
 
     /// A partition that fills its lane alone is read by others too, if there are any.
@@ -101,26 +114,38 @@ impl Shard {
             return;
         }
         let lanes = self.fetch_lanes.len();
-        let free = self.fetch_lanes.iter().filter(|(_, lane)| lane.takes_span());
+        let stays =
+            |at: &FetchKey| self.fleets.get(&at.0).is_some_and(|fleet| at.1 < fleet.lanes());
+        let free = self.fetch_lanes.iter().filter(|(at, lane)| lane.takes_span() && stays(at));
         let free: Vec<FetchKey> = free.map(|(at, _)| *at).collect();
-        let ahead_limit_bytes = self.settings.under_way_bytes() / self.splits.len();
+        let ahead_limit_bytes = self.settings.ahead_bytes() / self.splits.len();
+        // The rest is for those that have come before it is their turn.
+        let share_bytes = (self.settings.ahead_bytes() / 3 * 2 / lanes.max(1)).min(SPAN_BYTES);
+        // Who wants no more now is not asked by the lanes that follow.
+        let mut wanting: Vec<PartitionKey> = self.splits.iter().copied().collect();
         for at in free {
             let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
-            let wish_bytes = lane.wish_bytes(lanes, &self.settings);
-            let splits: Vec<PartitionKey> = self.splits.iter().copied().collect();
+            let wish_bytes = lane.wish_bytes(lanes, &self.settings).min(share_bytes);
             // Those that come first in one lane come later in the next.
-            let turn = usize::from(at.1) % splits.len().max(1);
-            for key in splits[turn..].iter().chain(&splits[..turn]) {
-                let Some(slot) = self.partitions.get_mut(key) else { continue };
-                let Some(leader) = slot.flow.source_leader.filter(|one| one.node == at.0) else {
+            let mut turn = usize::from(at.1) % wanting.len().max(1);
+            for _ in 0..wanting.len() {
+                turn = if turn < wanting.len() { turn } else { 0 };
+                let key = wanting[turn];
+                let slot = self.partitions.get_mut(&key);
+                let leader = slot.as_ref().and_then(|slot| slot.flow.source_leader);
+                let (Some(slot), Some(leader)) = (slot, leader.filter(|one| one.node == at.0))
+                else {
+                    turn += 1;
                     continue;
                 };
-                if let Some(asked) = slot.flow.next_span(wish_bytes, ahead_limit_bytes) {
-                    let source = &slot.flow.spec.source;
-                    let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
-                    lane.give_span((*key, asked), &topic, source.index, leader.epoch);
-                    break;
-                }
+                let Some(asked) = slot.flow.next_span(wish_bytes, ahead_limit_bytes) else {
+                    wanting.remove(turn);
+                    continue;
+                };
+                let source = &slot.flow.spec.source;
+                let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
+                lane.give_span((key, asked), &topic, source.index, leader.epoch);
+                break;
             }
         }
         self.end_idle_splits();
