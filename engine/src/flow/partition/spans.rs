@@ -91,11 +91,10 @@ impl PartitionFlow {
 
     /// Hands over whose turn it is, as long as the queue has room; the rest waits where it is.
     pub(in crate::flow) fn hand_over(&mut self, cx: &mut Cx<'_>) {
-        let limit_bytes = cx.settings.queue_limit_bytes();
-        while self.queue.bytes() < limit_bytes {
-            let next = self.fetch_offset;
-            let piece = self.split.as_mut().and_then(|split| split.take(next, cx.frames));
-            let Some(piece) = piece else { return };
+        while let Some(split) = &mut self.split
+            && self.queue.bytes() < cx.settings.queue_limit_bytes()
+            && let Some(piece) = split.take(self.fetch_offset, cx.frames)
+        {
             if let Charge::Frame(frame) = piece.charge {
                 self.accept(&piece.records, piece.aborted, frame, cx);
             }

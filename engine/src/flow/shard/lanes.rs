@@ -139,7 +139,9 @@ impl Shard {
             }
         }
         self.count(now, id.node, measured, effects);
-        self.close_surplus(now, id.node, effects);
+        if self.fleets.get(&id.node).is_some_and(|fleet| id.number >= fleet.lanes()) {
+            self.close_surplus(now, id.node, effects);
+        }
     }
 
     pub(super) fn on_produced(
