@@ -26,8 +26,8 @@ const STEPS: [Step; 3] = [
 /// So many are no longer multiplied by the first step: what they would send at once is more than lines hold.
 const MANY: u16 = 16;
 
-/// The step that comes first when it has been found that more are not worth it.
-const AFTER_PAUSE: usize = 1;
+/// The step that comes first when there are many, and when it has been found that more are not worth it.
+const CAREFUL: usize = 1;
 
 /// How long nothing is tried after an attempt that was not worth it, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
@@ -151,14 +151,14 @@ impl Fleet {
                 let needed = before.bytes_per_second * (100 + STEPS[self.step].percent);
                 if bytes_per_second * 100 >= needed {
                     self.pause = PAUSE.0;
-                    let now = Before { lanes: self.lanes, bytes_per_second };
-                    return if may_grow { self.grow(now) } else { self.lanes };
+                    let reached = Before { lanes: self.lanes, bytes_per_second };
+                    return if may_grow { self.grow(reached) } else { self.lanes };
                 }
                 if self.step + 1 < STEPS.len() {
                     self.step += 1;
                     return self.grow(before);
                 }
-                self.step = AFTER_PAUSE;
+                self.step = CAREFUL;
                 self.not_before = now + self.pause;
                 self.pause = (self.pause * 2).min(PAUSE.1);
                 before.lanes
@@ -176,7 +176,7 @@ impl Fleet {
 
     fn grow(&mut self, before: Before) -> u16 {
         if before.lanes >= MANY {
-            self.step = self.step.max(1);
+            self.step = self.step.max(CAREFUL);
         }
         self.phase = Phase::Opening(before);
         let (times, parts) = STEPS[self.step].times;

@@ -10,11 +10,12 @@ use engine::flow::budget::Budget;
 use engine::flow::event::{Effect, Event, LaneId, Start};
 use engine::flow::settings::ShardSettings;
 use engine::model::{Pair, Side};
+use protocol_client::batch::BatchHeader;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::RawFetch;
-use protocol_client::wire::produce::{ProducedPartition, RawProduce, RawProduceAnswer};
+use protocol_client::wire::produce::{RawProduce, RawProduceAnswer};
 
-use crate::rig::{Asked, Rig, sized};
+use crate::rig::{Asked, Rig, produced, sized};
 
 /// With how much TCP begins, and begins again after a while in which nothing was to be sent.
 const FIRST_WINDOW_BYTES: f64 = 90_000.0;
@@ -119,9 +120,9 @@ impl Distance {
             }
             self.rig.feed(Event::LaneUp(lane));
         }
-        let arrived: Vec<LaneId> = self.connections.iter().filter(|(_, one)| {
-            matches!(one.doing, Doing::Answered { until_ms, .. } if until_ms <= now_ms)
-        }).map(|(lane, _)| *lane).collect();
+        let has_arrived = |one: &Connection| matches!(one.doing, Doing::Answered { until_ms, .. } if until_ms <= now_ms);
+        let arrived = self.connections.iter().filter(|(_, one)| has_arrived(one));
+        let arrived: Vec<LaneId> = arrived.map(|(lane, _)| *lane).collect();
         for lane in arrived {
             let Some(connection) = self.connections.get_mut(&lane) else { continue };
             let Doing::Answered { parts, .. } = std::mem::take(&mut connection.doing) else {
@@ -213,20 +214,8 @@ impl Distance {
         for part in &one.request.partitions {
             bytes += part.header.len() + part.payload.len();
             let end = self.target_ends.entry(part.index).or_default();
-            partitions.push(ProducedPartition {
-                topic: part.topic.clone(),
-                index: part.index,
-                error: ErrorCode::NONE,
-                base_offset: *end,
-                log_append_time_ms: -1,
-                log_start_offset: 0,
-                message: None,
-                record_errors: Vec::new(),
-                current_leader: None,
-            });
-            // lastOffsetDelta of the batch's header.
-            let delta = part.header[23..27].try_into().map(i32::from_be_bytes);
-            *end += i64::from(delta.expect("four bytes")) + 1;
+            partitions.push(produced(part, Ok(*end)));
+            *end += i64::from(BatchHeader::of(&part.header).last_offset_delta()) + 1;
         }
         self.arrived_bytes += bytes;
         let answer = RawProduceAnswer { throttle: std::time::Duration::ZERO, partitions };

@@ -24,7 +24,9 @@ use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::{
     Diverging, FetchedPartition, RawFetch, RawFetchAnswer, TopicRef,
 };
-use protocol_client::wire::produce::{ProducedPartition, RawProduce, RawProduceAnswer};
+use protocol_client::wire::produce::{
+    ProducePartition, ProducedPartition, RawProduce, RawProduceAnswer,
+};
 use uuid::Uuid;
 
 use crate::translate;
@@ -324,17 +326,7 @@ impl Rig {
         asked: &Asked<RawProduce>,
         outcome: Result<i64, ErrorCode>,
     ) {
-        let parts = asked.request.partitions.iter().map(|part| ProducedPartition {
-            topic: part.topic.clone(),
-            index: part.index,
-            error: outcome.err().unwrap_or(ErrorCode::NONE),
-            base_offset: outcome.unwrap_or(-1),
-            log_append_time_ms: -1,
-            log_start_offset: 0,
-            message: None,
-            record_errors: Vec::new(),
-            current_leader: None,
-        });
+        let parts = asked.request.partitions.iter().map(|part| produced(part, outcome));
         let answer = RawProduceAnswer { throttle: Duration::ZERO, partitions: parts.collect() };
         self.feed(Event::Produced(asked.lane, asked.number, answer));
     }
@@ -345,6 +337,24 @@ impl Rig {
 
     pub(crate) fn position(&self) -> i64 {
         self.progress(0).position.expect("it is known")
+    }
+}
+
+/// What becomes of one partition of a produce request.
+pub(crate) fn produced(
+    part: &ProducePartition,
+    outcome: Result<i64, ErrorCode>,
+) -> ProducedPartition {
+    ProducedPartition {
+        topic: part.topic.clone(),
+        index: part.index,
+        error: outcome.err().unwrap_or(ErrorCode::NONE),
+        base_offset: outcome.unwrap_or(-1),
+        log_append_time_ms: -1,
+        log_start_offset: 0,
+        message: None,
+        record_errors: Vec::new(),
+        current_leader: None,
     }
 }
 

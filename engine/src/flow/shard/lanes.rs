@@ -139,7 +139,7 @@ impl Shard {
             }
         }
         self.count(now, id.node, measured, effects);
-        if self.fleets.get(&id.node).is_some_and(|fleet| id.number >= fleet.lanes()) {
+        if self.is_surplus(at) {
             self.close_surplus(now, id.node, effects);
         }
     }

@@ -75,6 +75,11 @@ impl Shard {
         self.close_surplus(now, node, effects);
     }
 
+    /// Whether a lane is one more than its broker is to have.
+    pub(super) fn is_surplus(&self, (node, number): FetchKey) -> bool {
+        self.fleets.get(&node).is_none_or(|fleet| number >= fleet.lanes())
+    }
+
     /// Closes lanes that are too many, as soon as no span is on its way there: what other lanes have brought waits for it.
     pub(super) fn close_surplus(&mut self, now: Moment, node: NodeId, effects: &mut Vec<Effect>) {
         let lanes = self.fleets.get(&node).map_or(0, Fleet::lanes);
@@ -114,9 +119,10 @@ impl Shard {
             return;
         }
         let lanes = self.fetch_lanes.len();
-        let stays =
-            |at: &FetchKey| self.fleets.get(&at.0).is_some_and(|fleet| at.1 < fleet.lanes());
-        let free = self.fetch_lanes.iter().filter(|(at, lane)| lane.takes_span() && stays(at));
+        let free = self
+            .fetch_lanes
+            .iter()
+            .filter(|(at, lane)| lane.takes_span() && !self.is_surplus(**at));
         let free: Vec<FetchKey> = free.map(|(at, _)| *at).collect();
         let ahead_limit_bytes = self.settings.ahead_bytes() / self.splits.len();
         // The rest is for those that have come before it is their turn.
