@@ -6,7 +6,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use embedded_broker::{ApiKey, Cluster, ClusterOptions, Fault, FaultAction, KafkaError, TopicSpec};
+use embedded_broker::{
+    ApiKey, Cluster, ClusterOptions, EndlessTopic, Fault, FaultAction, KafkaError, TopicSpec,
+};
 use protocol_client::batch::BatchBuilder;
 use tempfile::TempDir;
 
@@ -68,6 +70,16 @@ impl Running {
         self.log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
     }
 
+    /// Memory by its name in proc(5), `status`, in MiB.
+    fn memory_mib(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells");
+        let kib = line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("a number") / 1024
+    }
+
     fn signal(&self, name: &str) {
         let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(kill.expect("kill runs").success());
@@ -110,6 +122,33 @@ fn both_clusters_that_are_away_are_named_at_once_and_once() {
     assert_eq!(kmirror.count(&["cluster B: "]), 1);
     let (status, log) = kmirror.stop();
     assert_eq!(status.code(), Some(0), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_is_not_needed_any_more_goes_back_to_the_system() {
+    let (source, target) = (cluster().await, cluster().await);
+    let mut orders = EndlessTopic::new("orders", 10);
+    orders.end_offset = 20_000;
+    source.with(|broker, _| broker.create_endless(&orders)).expect("a new topic");
+    target.create_topic(TopicSpec::new("A.orders", 10)).expect("a new topic");
+    target.make_null("A.orders", None);
+    // Behind a slow target all that may be held is held.
+    let slow = FaultAction::Delay { ms: 1000 };
+    target.fault(Fault::new(ApiKey::Produce, slow).topic("A.orders").times(20));
+    let kmirror = Running::start(&source.bootstrap(), &target.bootstrap(), &[]);
+    let left = || {
+        let ends = (0..10).filter_map(|index| target.end_offset("A.orders", index));
+        200_000 - ends.sum::<i64>()
+    };
+    let memory_mib = || (kmirror.memory_mib("VmHWM:"), kmirror.memory_mib("VmRSS:"));
+    for _ in 0..400 {
+        let (peak, now) = memory_mib();
+        if left() == 0 && peak >= 48 && now * 2 < peak {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{} records are left; peak and now {:?} MiB", left(), memory_mib());
 }
 
 #[tokio::test(flavor = "multi_thread")]
