@@ -79,6 +79,8 @@ struct Window {
     answers: u32,
     full: u32,
     longest: Duration,
+    /// The shortest round trip of all lanes that answered.
+    nearest: Option<Duration>,
 }
 
 /// One answer of a lane.
@@ -117,6 +119,8 @@ impl Fleet {
         let window = &mut self.window;
         window.bytes += answer.bytes as u64;
         window.answers += 1;
+        let nearest = window.nearest.unwrap_or(answer.round_trip);
+        window.nearest = Some(nearest.min(answer.round_trip));
         if answer.is_full {
             window.full += 1;
             window.longest = window.longest.max(answer.took);
@@ -135,8 +139,15 @@ impl Fleet {
         }
         let before = self.lanes;
         let most = most.max(1);
-        let may_grow = is_busy && answer.round_trip >= NEAR && before < most;
-        self.lanes = self.next(now, may_grow, bytes_per_second).clamp(self.least.min(most), most);
+        // A machine that is busy makes a near broker look far to some lanes, never a far one near.
+        let is_near = window.nearest.is_some_and(|round_trip| round_trip < NEAR);
+        let lanes = if is_near && before > self.least {
+            self.give_up(now, self.least)
+        } else {
+            let may_grow = is_busy && !is_near && before < most;
+            self.next(now, may_grow, bytes_per_second)
+        };
+        self.lanes = lanes.clamp(self.least.min(most), most);
         self.lanes != before
     }
 
@@ -158,10 +169,7 @@ impl Fleet {
                     self.step += 1;
                     return self.grow(before);
                 }
-                self.step = CAREFUL;
-                self.not_before = now + self.pause;
-                self.pause = (self.pause * 2).min(PAUSE.1);
-                before.lanes
+                self.give_up(now, before.lanes)
             }
             Phase::Steady if may_grow && self.not_before <= now => {
                 self.grow(Before { lanes: self.lanes, bytes_per_second })
@@ -172,6 +180,15 @@ impl Fleet {
             }
             Phase::Steady => self.lanes,
         }
+    }
+
+    /// So many lanes do; more are not tried for a while.
+    fn give_up(&mut self, now: Moment, lanes: u16) -> u16 {
+        self.phase = Phase::Steady;
+        self.step = CAREFUL;
+        self.not_before = now + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        lanes
     }
 
     fn grow(&mut self, before: Before) -> u16 {
@@ -234,6 +251,21 @@ mod tests {
         let mut now = Moment::default();
         let mut fleet = Fleet::new(now, 1);
         run(&mut fleet, &mut now, 1, 1 << 40, 20);
+        assert_eq!(fleet.lanes(), 1);
+    }
+
+    #[test]
+    fn a_near_broker_that_looked_far_has_one_lane_again() {
+        let mut now = Moment::default();
+        let mut fleet = Fleet::new(now, 1);
+        run(&mut fleet, &mut now, 3, 1 << 40, 2);
+        assert!(fleet.lanes() > 1);
+        let far = Duration::from_millis(3);
+        for round_trip in [far, Duration::from_micros(300), far].into_iter().cycle().take(90) {
+            now = now + Duration::from_millis(20);
+            let took = Duration::from_millis(20);
+            fleet.answered(now, Answered { bytes: 1 << 20, is_full: true, took, round_trip }, MOST);
+        }
         assert_eq!(fleet.lanes(), 1);
     }
 

@@ -131,9 +131,10 @@ impl ShardSettings {
         self.budget.most_bytes() / 16 * 15
     }
 
-    /// How many bytes of one partition may wait before it is no longer fetched.
+    /// How many bytes of one partition may wait before it is no longer fetched: enough to fill the next request to the
+    /// target. More would not carry a byte earlier, and leave the processor's caches before its turn comes.
     pub(super) fn queue_limit_bytes(&self) -> usize {
-        (self.budget.most_bytes() / 16).clamp(64 << 10, 4 << 20)
+        (self.budget.most_bytes() / 16).clamp(64 << 10, 1 << 20)
     }
 }
 

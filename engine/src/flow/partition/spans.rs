@@ -29,10 +29,14 @@ impl PartitionFlow {
         }
     }
 
-    /// Nothing is under way and there is nothing to ask for.
+    /// Nothing is under way and nothing waits for its turn.
+    pub(in crate::flow) fn is_split_empty(&self) -> bool {
+        self.split.as_ref().is_some_and(Split::is_empty)
+    }
+
+    /// Neither is there anything to ask for.
     pub(in crate::flow) fn is_split_over(&self) -> bool {
-        let is_idle = self.split.as_ref().is_some_and(Split::is_empty);
-        is_idle && (self.fetch_offset >= self.readable_end || !self.takes_records())
+        self.is_split_empty() && (self.fetch_offset >= self.readable_end || !self.takes_records())
     }
 
     /// Whether a span is what has to be handed over next.
@@ -44,7 +48,7 @@ impl PartitionFlow {
         self.split.as_ref().map_or(0, Split::largest_batch_bytes)
     }
 
-    /// What one more lane should read, of about so many bytes.
+    /// What one more lane should read, of about so many bytes. With a limit of 0 only holes are read.
     pub(in crate::flow) fn next_span(
         &mut self,
         wish_bytes: usize,
@@ -56,6 +60,9 @@ impl PartitionFlow {
         let split = self.split.as_mut()?;
         // A target that is slow must not make this partition hold what others could use.
         if split.due_bytes(self.fetch_offset) > ahead_limit_bytes / 4 * 3 {
+            return None;
+        }
+        if ahead_limit_bytes == 0 && split.is_empty() {
             return None;
         }
         split.ask(self.fetch_offset, self.readable_end, wish_bytes, ahead_limit_bytes)

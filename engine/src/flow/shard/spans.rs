@@ -8,7 +8,7 @@ use protocol_client::conn::fetch_session::SessionTopic;
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::fetch_lane::FetchLane;
 use super::super::fleet::{Answered, Fleet};
-use super::{FetchKey, Shard};
+use super::{FetchKey, Shard, Slot};
 use crate::model::{Moment, Side};
 
 /// How many full answers in a row a partition has to fill before others help its lane.
@@ -56,7 +56,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let is_led =
-            |slot: &super::Slot| slot.flow.source_leader.is_some_and(|leader| leader.node == node);
+            |slot: &Slot| slot.flow.source_leader.is_some_and(|leader| leader.node == node);
         let led = self.partitions.iter().filter(|(_, slot)| is_led(slot));
         let led: Vec<PartitionKey> = led.map(|(key, _)| *key).collect();
         for key in &led {
@@ -106,8 +106,9 @@ impl Shard {
         let Some(slot) = self.partitions.get_mut(&key) else { return };
         let is_alone = answered.is_full && records.len() >= answered.bytes / 4 * 3;
         slot.alone = if is_alone { slot.alone.saturating_add(1) } else { 0 };
-        let lanes = slot.flow.source_leader.and_then(|leader| self.fleets.get(&leader.node));
-        if slot.alone >= ALONE && lanes.is_some_and(|fleet| fleet.lanes() > 1) {
+        let leader = slot.flow.source_leader;
+        let has_help = leader.is_some_and(|leader| !has_one_lane(&self.fleets, leader.node));
+        if slot.alone >= ALONE && has_help {
             slot.flow.begin_split(records);
             self.update(key);
         }
@@ -144,7 +145,10 @@ impl Shard {
                     turn += 1;
                     continue;
                 };
-                let Some(asked) = slot.flow.next_span(wish_bytes, ahead_limit_bytes) else {
+                // A lane that is left alone reads in order: first what is missing, then as if nothing had been split.
+                let is_alone = has_one_lane(&self.fleets, at.0);
+                let limit_bytes = if is_alone { 0 } else { ahead_limit_bytes };
+                let Some(asked) = slot.flow.next_span(wish_bytes, limit_bytes) else {
                     wanting.remove(turn);
                     continue;
                 };
@@ -157,10 +161,14 @@ impl Shard {
         self.end_idle_splits();
     }
 
-    /// What has no span under way and wants none is read by its own lane again.
+    /// What has no span under way and wants none is read by its own lane again, and so is what has no other lane.
     fn end_idle_splits(&mut self) {
         let is_idle = |key: &&PartitionKey| {
-            self.partitions.get(key).is_none_or(|slot| slot.flow.is_split_over())
+            let Some(slot) = self.partitions.get(key) else { return true };
+            let flow = &slot.flow;
+            let node = flow.source_leader.map(|leader| leader.node);
+            let is_alone = node.is_none_or(|node| has_one_lane(&self.fleets, node));
+            flow.is_split_over() || (is_alone && flow.is_split_empty())
         };
         let idle: Vec<PartitionKey> = self.splits.iter().filter(is_idle).copied().collect();
         idle.into_iter().for_each(|key| self.end_split(key));
@@ -182,6 +190,11 @@ impl Shard {
             self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
         }
     }
+}
+
+/// Whether a broker has one lane only.
+fn has_one_lane(fleets: &BTreeMap<NodeId, Fleet>, node: NodeId) -> bool {
+    fleets.get(&node).is_none_or(|fleet| fleet.lanes() == 1)
 }
 
 /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
