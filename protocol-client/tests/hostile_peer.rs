@@ -199,10 +199,12 @@ async fn large_answers_are_slices_of_one_pooled_frame() {
         let mut body = BytesMut::new();
         let answer = FetchResponse::default().with_responses(vec![topic]);
         answer.encode(&mut body, 12).expect("encodes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
         peer.write(asked.id, true, &body).await;
     })
     .await;
     let answer = connection.start_fetch(&fetch()).await.expect("answered");
+    assert!(answer.waited.is_some_and(|waited| waited >= Duration::from_millis(15)));
     assert_eq!(answer.partitions[1].records, vec![1; 300_000]);
     assert!(pool.lent_bytes() >= answer.frame_bytes);
     let kept = answer.partitions[1].records.slice(10..20);

@@ -1,6 +1,7 @@
 //! A fetch lane: one connection to one source broker, its fetch session, and one request under way at most.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use protocol_client::conn::fetch_session::{
     FetchLimits, FetchSession, Fetched, SessionError, SessionTopic, Want,
@@ -231,12 +232,17 @@ impl FetchLane {
         Some(request)
     }
 
-    /// An answer came with so many bytes; what that says about the line.
-    pub(super) fn measure(&mut self, now: Moment, bytes: usize) -> Answered {
+    /// An answer came with so many bytes, the first of them after `waited`; what that says about the line.
+    pub(super) fn measure(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        waited: Option<Duration>,
+    ) -> Answered {
         if let Some(fare) = self.fare.take() {
             self.allowance = fare.settle(bytes);
         }
-        let took = self.pace.answered(now, bytes, self.full_bytes);
+        let took = self.pace.answered(now, bytes, self.full_bytes, waited);
         let is_full = bytes > 0 && bytes >= self.full_bytes / 2;
         Answered { bytes, is_full, took, round_trip: self.pace.round_trip() }
     }

@@ -21,7 +21,7 @@ const MANY_ROUND_TRIPS: u32 = 4 * FEW_ROUND_TRIPS;
 #[derive(Debug)]
 pub(super) struct Pace {
     wish_bytes: usize,
-    /// The shortest that anything took: opening the connection, or an answer.
+    /// The shortest that anything took: opening the connection, or until an answer began.
     round_trip: Option<Duration>,
     /// When the connection was begun, or the request sent.
     since: Moment,
@@ -57,11 +57,19 @@ impl Pace {
         self.round_trip.unwrap_or_default()
     }
 
-    /// It was answered with so many bytes of the `limit_bytes` that it asked for; answers how long that took.
-    pub(super) fn answered(&mut self, now: Moment, bytes: usize, limit_bytes: usize) -> Duration {
+    /// It was answered with so many bytes of the `limit_bytes` that it asked for, and the answer began after `waited`;
+    /// answers how long all of it took.
+    pub(super) fn answered(
+        &mut self,
+        now: Moment,
+        bytes: usize,
+        limit_bytes: usize,
+        waited: Option<Duration>,
+    ) -> Duration {
         let took = now - self.since;
+        let began = waited.unwrap_or(took).min(took);
         // A machine that is busy makes a near broker look far for a while.
-        let round_trip = self.round_trip.map_or(took, |shortest| shortest.min(took));
+        let round_trip = self.round_trip.map_or(began, |shortest| shortest.min(began));
         self.round_trip = Some(round_trip);
         let is_full = bytes >= limit_bytes / 4 * 3;
         if !is_full || bytes == 0 {
@@ -95,7 +103,7 @@ mod tests {
             pace.asked(now);
             let bytes = pace.wish_bytes().min(64 << 20);
             now = now + round_trip + Duration::from_micros((bytes * 1000 / bytes_per_ms) as u64);
-            pace.answered(now, bytes, bytes);
+            pace.answered(now, bytes, bytes, None);
         }
         pace.wish_bytes().min(64 << 20)
     }
@@ -120,11 +128,22 @@ mod tests {
         pace.connected(Moment::default() + Duration::from_millis(60));
         let mut answer = |took_us| {
             let bytes = pace.wish_bytes();
-            pace.answered(Moment::default() + Duration::from_micros(took_us), bytes, bytes);
+            pace.answered(Moment::default() + Duration::from_micros(took_us), bytes, bytes, None);
             pace.wish_bytes()
         };
         assert_eq!(answer(10_000), 2 * NEAR_BYTES);
         assert_eq!([600, 700, 5000].map(&mut answer), [NEAR_BYTES; 3]);
+    }
+
+    #[test]
+    fn a_broker_is_as_near_as_its_answers_begin_early() {
+        let mut pace = Pace::new();
+        pace.connecting(Moment::default());
+        pace.connected(Moment::default() + Duration::from_millis(60));
+        let began = Some(Duration::from_micros(700));
+        let now = Moment::default() + Duration::from_millis(12);
+        assert_eq!(pace.answered(now, NEAR_BYTES, NEAR_BYTES, began), now - Moment::default());
+        assert_eq!(pace.round_trip(), Duration::from_micros(700));
     }
 
     #[test]
@@ -133,7 +152,7 @@ mod tests {
         pace.connecting(Moment::default());
         pace.connected(Moment::default() + Duration::from_millis(200));
         for _ in 0..9 {
-            pace.answered(Moment::default() + Duration::from_millis(150), 1000, NEAR_BYTES);
+            pace.answered(Moment::default() + Duration::from_millis(150), 1000, NEAR_BYTES, None);
         }
         assert_eq!(pace.wish_bytes(), NEAR_BYTES);
     }

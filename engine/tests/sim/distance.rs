@@ -23,8 +23,8 @@ const FIRST_WINDOW_BYTES: f64 = 90_000.0;
 /// That while.
 const IDLE_MS: u64 = 300;
 
-/// What the target takes in a millisecond, in bytes.
-const TARGET_BYTES_PER_MS: f64 = 200_000.0;
+/// What a fast target takes in a millisecond, in bytes.
+const FAST: f64 = 200_000.0;
 
 /// The default of `kmirror.memory.bytes`.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -39,6 +39,8 @@ struct Shape {
     window_bytes: f64,
     /// Of so many answers one is late by some round trips, because a packet was lost; none if this is zero.
     late_one_in: u32,
+    /// What the target takes in a millisecond, in bytes.
+    target_bytes_per_ms: f64,
 }
 
 /// What a broker does for one connection.
@@ -219,8 +221,8 @@ impl Distance {
         }
         self.arrived_bytes += bytes;
         let answer = RawProduceAnswer { throttle: std::time::Duration::ZERO, partitions };
-        self.target_free_ms =
-            self.target_free_ms.max(self.now_ms as f64 - 1.0) + bytes as f64 / TARGET_BYTES_PER_MS;
+        self.target_free_ms = self.target_free_ms.max(self.now_ms as f64 - 1.0)
+            + bytes as f64 / self.shape.target_bytes_per_ms;
         self.writing
             .push_back((self.target_free_ms, Event::Produced(one.lane, one.number, answer)));
     }
@@ -269,7 +271,13 @@ impl Connection {
 
 /// What arrives in a second of the last twenty, in megabytes; what is held stays within the budget.
 fn rate(partitions: i32, window_bytes: f64, late_one_in: u32) -> f64 {
-    let shape = Shape { round_trip_ms: 100, bytes_per_ms: 125_000.0, late_one_in, window_bytes };
+    let shape = Shape {
+        round_trip_ms: 100,
+        bytes_per_ms: 125_000.0,
+        late_one_in,
+        window_bytes,
+        target_bytes_per_ms: FAST,
+    };
     let mut line = Distance::new(partitions, shape);
     for _ in 0..40_000 {
         line.step();
@@ -286,6 +294,32 @@ fn rate(partitions: i32, window_bytes: f64, late_one_in: u32) -> f64 {
 fn one_partition_fills_a_long_line() {
     let rate = rate(1, 125e3, 50);
     assert!(rate > 90.0, "{rate} MB/s of 125");
+}
+
+/// As on a machine that is busy at first: the target is the limit, so whatever is read ahead only takes memory.
+#[test]
+fn a_near_broker_that_looked_far_is_read_by_one_lane_again() {
+    let mut line = Distance::new(
+        1,
+        Shape {
+            round_trip_ms: 4,
+            bytes_per_ms: 2e6,
+            window_bytes: 2e6,
+            late_one_in: 0,
+            target_bytes_per_ms: 50_000.0,
+        },
+    );
+    (0..3_000).for_each(|_| line.step());
+    assert!(line.connections.len() > 1, "it looks far");
+    line.shape.round_trip_ms = 1;
+    (0..3_000).for_each(|_| line.step());
+    let before = line.arrived_bytes;
+    line.most_held_bytes = 0;
+    (0..3_000).for_each(|_| line.step());
+    assert_eq!(line.connections.len(), 1);
+    assert!(line.most_held_bytes <= 5 << 20, "{} bytes are held", line.most_held_bytes);
+    let rate = (line.arrived_bytes - before) as f64 / 3e6;
+    assert!(rate > 45.0, "{rate} MB/s of 50");
 }
 
 #[test]

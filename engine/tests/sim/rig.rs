@@ -392,6 +392,7 @@ fn fetched(high_watermark: i64, parts: Vec<(i32, ErrorCode, Bytes)>) -> RawFetch
         session_id: 9,
         partitions: partitions.collect(),
         frame_bytes,
+        waited: None,
     }
 }
 

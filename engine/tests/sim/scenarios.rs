@@ -169,6 +169,7 @@ fn a_broker_that_refuses_whole_fetches_is_left_alone_for_a_while() {
                 session_id: 0,
                 partitions: Vec::new(),
                 frame_bytes: 20,
+                waited: None,
             };
             rig.feed(Event::Fetched(asked.lane, answer));
         }

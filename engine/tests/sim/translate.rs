@@ -118,6 +118,7 @@ pub(crate) fn fetched(reply: FetchReply) -> RawFetchAnswer {
         session_id: reply.session_id,
         partitions,
         frame_bytes,
+        waited: None,
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Answered<W> {
     pub waiter: W,
     /// The message behind the response header.
     pub body: Bytes,
+    /// From when the request was transmitted until the answer began to come.
+    pub waited: Duration,
 }
 
 /// The machine. `W` is whatever the shell needs to hand an answer over.
@@ -71,6 +73,7 @@ struct InFlight<W> {
     correlation_id: i32,
     tagged_header: bool,
     allowance: Duration,
+    since: Instant,
     waiter: W,
 }
 
@@ -127,14 +130,20 @@ impl<W> Machine<W> {
             correlation_id: request.correlation_id,
             tagged_header: request.tagged_header,
             allowance: request.allowance,
+            since: now,
             waiter,
         });
         Some(request.pieces)
     }
 
-    /// Takes a frame from the broker. An error means the connection is of no more use; the shell
+    /// Takes a frame from the broker, the first bytes of which came at `began`. An error means the connection is of no more use; the shell
     /// then calls [`poison`](Self::poison) with it.
-    pub fn receive(&mut self, now: Instant, frame: Bytes) -> Result<Answered<W>, ClientError> {
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        began: Instant,
+        frame: Bytes,
+    ) -> Result<Answered<W>, ClientError> {
         let Some(oldest) = self.in_flight.front().filter(|_| !self.poisoned) else {
             return Err(ClientError::unexpected("an answer that nobody asked for"));
         };
@@ -144,7 +153,8 @@ impl<W> Machine<W> {
         let body = frame.slice(body..);
         let oldest = self.in_flight.pop_front().expect("the front was looked at above");
         self.deadline = self.in_flight.front().map(|next| now + next.allowance);
-        Ok(Answered { api, waiter: oldest.waiter, body })
+        let waited = began.saturating_duration_since(oldest.since);
+        Ok(Answered { api, waiter: oldest.waiter, body, waited })
     }
 
     /// The broker asked to be left alone for `pause` (KIP-219). Requests already sent are served
@@ -251,12 +261,23 @@ mod tests {
         assert!(machine.poll_transmit(now).is_some());
         assert!(machine.poll_transmit(now).is_none(), "two in flight is the limit");
         for id in 0..3 {
-            let answered = machine.receive(now, answer(id)).expect("in order");
+            let answered = machine.receive(now, now, answer(id)).expect("in order");
             assert_eq!((answered.waiter, &answered.body[..]), (id, &[42][..]));
             assert_eq!(machine.poll_transmit(now).is_some(), id == 0);
         }
         assert!(machine.is_idle());
         assert_eq!(machine.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_first_bytes_of_the_answer() {
+        let now = start();
+        let after = |ms| now + Duration::from_millis(ms);
+        let mut machine = Machine::new(1);
+        machine.submit(request(0), ());
+        machine.poll_transmit(after(5));
+        let answered = machine.receive(after(90), after(25), answer(0)).expect("in order");
+        assert_eq!(answered.waited, Duration::from_millis(20));
     }
 
     #[test]
@@ -268,7 +289,7 @@ mod tests {
         while machine.poll_transmit(now).is_some() {}
         assert_eq!(machine.next_deadline(), Some(now + Duration::from_secs(10)));
         let later = now + Duration::from_secs(9);
-        machine.receive(later, answer(0)).expect("in order");
+        machine.receive(later, later, answer(0)).expect("in order");
         assert_eq!(machine.next_deadline(), Some(later + Duration::from_secs(10)));
         assert!(machine.handle_timeout(later).is_ok());
         let failed = machine.handle_timeout(later + Duration::from_secs(10));
@@ -285,7 +306,7 @@ mod tests {
         machine.submit(request(0), ());
         machine.submit(request(1), ());
         while machine.poll_transmit(now).is_some() {}
-        machine.receive(now, answer(0)).expect("in order");
+        machine.receive(now, now, answer(0)).expect("in order");
         machine.throttle(now, Duration::from_secs(4));
         assert_eq!(machine.next_deadline(), Some(now + Duration::from_secs(14)));
         machine.submit(request(2), ());
@@ -301,10 +322,10 @@ mod tests {
     fn a_wrong_correlation_id_or_an_unasked_answer_is_an_error() {
         let now = start();
         let mut machine = Machine::new(1);
-        assert!(machine.receive(now, answer(0)).is_err());
+        assert!(machine.receive(now, now, answer(0)).is_err());
         machine.submit(request(4), ());
         machine.poll_transmit(now);
-        let error = machine.receive(now, answer(5)).expect_err("wrong id");
+        let error = machine.receive(now, now, answer(5)).expect_err("wrong id");
         assert_eq!(
             error.to_string(),
             "Metadata: unexpected answer: correlation id 5 where 4 was due"
@@ -340,7 +361,7 @@ mod tests {
                     }
                     3 if sent > done.len() as i32 => {
                         let next = done.len() as i32;
-                        done.push(machine.receive(now, answer(next)).expect("due").waiter);
+                        done.push(machine.receive(now, now, answer(next)).expect("due").waiter);
                     }
                     4 => machine.throttle(now, Duration::from_millis(150)),
                     _ => prop_assert!(machine.handle_timeout(now).is_ok() || sent > done.len() as i32),

@@ -146,7 +146,7 @@ impl Connection {
             pieces: vec![frame],
         };
         let (sender, pending) = Pending::new();
-        let decode = move |body| {
+        let decode = move |body, _| {
             let answer = decode_body::<R>(body, version)?;
             let pause = R::throttle_time_ms(&answer).try_into().unwrap_or(0);
             Ok((answer, Duration::from_millis(pause)))
@@ -172,8 +172,9 @@ impl Connection {
         match self.prepare_fetch(request) {
             Ok((outgoing, version)) => self.enqueue(self.command(
                 outgoing,
-                move |body| {
-                    let answer = RawFetchAnswer::decode(version, &body)?;
+                move |body, waited| {
+                    let mut answer = RawFetchAnswer::decode(version, &body)?;
+                    answer.waited = Some(waited);
                     let throttle = answer.throttle;
                     Ok((answer, throttle))
                 },
@@ -197,7 +198,7 @@ impl Connection {
         match self.prepare_produce(request) {
             Ok((outgoing, asked)) => self.enqueue(self.command(
                 outgoing,
-                move |body| {
+                move |body, _| {
                     let answer = RawProduceAnswer::decode(&body, &asked)?;
                     let throttle = answer.throttle;
                     Ok((answer, throttle))
@@ -267,7 +268,7 @@ impl Connection {
     fn command<T: Send + 'static>(
         &self,
         request: Outgoing,
-        decode: impl FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send + 'static,
+        decode: impl FnOnce(Bytes, Duration) -> Result<(T, Duration), ClientError> + Send + 'static,
         then: impl Then<T>,
     ) -> Command {
         let api = request.api.name;
@@ -334,11 +335,11 @@ struct Reply<D, N> {
 
 impl<T, D, N> Waiter for Reply<D, N>
 where
-    D: FnOnce(Bytes) -> Result<(T, Duration), ClientError> + Send,
+    D: FnOnce(Bytes, Duration) -> Result<(T, Duration), ClientError> + Send,
     N: Then<T>,
 {
-    fn answer(self: Box<Self>, body: Bytes) -> Result<Duration, ClientError> {
-        match (self.decode)(body) {
+    fn answer(self: Box<Self>, body: Bytes, waited: Duration) -> Result<Duration, ClientError> {
+        match (self.decode)(body, waited) {
             Ok((answer, pause)) => {
                 (self.then)(Ok(answer));
                 Ok(pause)

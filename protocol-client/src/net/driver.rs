@@ -21,9 +21,9 @@ use crate::wire::frame::FrameAssembler;
 
 /// Whoever waits for an answer, and knows how to read it.
 pub(super) trait Waiter: Send {
-    /// Reads the answer and hands it over. Returns for how long the broker wants to be left
-    /// alone; an answer that cannot be read ends the connection.
-    fn answer(self: Box<Self>, body: Bytes) -> Result<Duration, ClientError>;
+    /// Reads the answer, which began to come after `waited`, and hands it over. Returns for how
+    /// long the broker wants to be left alone; an answer that cannot be read ends the connection.
+    fn answer(self: Box<Self>, body: Bytes, waited: Duration) -> Result<Duration, ClientError>;
 
     /// Hands over the failure instead.
     fn fail(self: Box<Self>, error: ClientError);
@@ -45,6 +45,8 @@ pub(super) struct Driver<T> {
     stream: T,
     broker: Arc<str>,
     assembler: FrameAssembler,
+    /// When the first bytes came of the frame that is being read.
+    began: Option<Instant>,
     machine: Machine<Box<dyn Waiter>>,
     outbox: Outbox,
     commands: mpsc::Receiver<Command>,
@@ -65,6 +67,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             stream,
             broker,
             assembler,
+            began: None,
             machine: Machine::new(max_in_flight),
             outbox: Outbox::default(),
             commands,
@@ -174,11 +177,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, ClientError> {
-        let Poll::Ready(frame) = poll_frame(cx, &mut self.stream, &mut self.assembler) else {
-            return Ok(false);
-        };
-        let answered = self.machine.receive(Instant::now().into_std(), frame?)?;
-        let pause = answered.waiter.answer(answered.body);
+        let frame = poll_frame(cx, &mut self.stream, &mut self.assembler);
+        if self.began.is_none() && (frame.is_ready() || !self.assembler.is_between_frames()) {
+            self.began = Some(Instant::now());
+        }
+        let Poll::Ready(frame) = frame else { return Ok(false) };
+        let now = Instant::now();
+        let began = self.began.take().unwrap_or(now);
+        let answered = self.machine.receive(now.into_std(), began.into_std(), frame?)?;
+        let pause = answered.waiter.answer(answered.body, answered.waited);
         let pause = pause.map_err(|error| error.during(answered.api.name))?;
         self.machine.throttle(Instant::now().into_std(), pause);
         Ok(true)

@@ -129,6 +129,9 @@ pub struct RawFetchAnswer {
     pub partitions: Vec<FetchedPartition>,
     /// The size of the answer; its memory is held until the last `records` is dropped.
     pub frame_bytes: usize,
+    /// From when the request was sent until the answer began to come, if somebody has measured it:
+    /// the way there and back, and what the broker took to find out what it may send.
+    pub waited: Option<Duration>,
 }
 
 /// What was read of one partition.
@@ -287,6 +290,7 @@ impl RawFetchAnswer {
             session_id: cursor.i32()?,
             partitions: Vec::new(),
             frame_bytes: body.len(),
+            waited: None,
         };
         for _ in 0..cursor.compact_count()?.unwrap_or(0) {
             let topic = read_topic(&mut cursor, by_id)?;

@@ -100,7 +100,7 @@ impl Shard {
             return;
         }
         let frame_bytes = answer.frame_bytes;
-        let measured = lane.measure(now, frame_bytes);
+        let measured = lane.measure(now, frame_bytes, answer.waited);
         let fetched = match lane.accept(answer, &mut self.frames) {
             Ok(fetched) => fetched,
             Err(error) => {
