@@ -136,8 +136,8 @@ impl<W> Machine<W> {
         Some(request.pieces)
     }
 
-    /// Takes a frame from the broker, the first bytes of which came at `began`. An error means the connection is of no more use; the shell
-    /// then calls [`poison`](Self::poison) with it.
+    /// Takes a frame from the broker, the first bytes of which came at `began`. An error means the
+    /// connection is of no more use; the shell then calls [`poison`](Self::poison) with it.
     pub fn receive(
         &mut self,
         now: Instant,
