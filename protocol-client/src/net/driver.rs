@@ -178,10 +178,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<bool, ClientError> {
         let frame = poll_frame(cx, &mut self.stream, &mut self.assembler);
-        if self.began.is_none() && (frame.is_ready() || !self.assembler.is_between_frames()) {
-            self.began = Some(Instant::now());
-        }
-        let Poll::Ready(frame) = frame else { return Ok(false) };
+        let Poll::Ready(frame) = frame else {
+            if !self.assembler.is_between_frames() {
+                self.began.get_or_insert_with(Instant::now);
+            }
+            return Ok(false);
+        };
         let now = Instant::now();
         let began = self.began.take().unwrap_or(now);
         let answered = self.machine.receive(now.into_std(), began.into_std(), frame?)?;
