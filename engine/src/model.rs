@@ -83,7 +83,7 @@ pub struct Moment(Duration);
 
 impl Moment {
     /// The point that lies `since_start` behind the start.
-    pub fn new(since_start: Duration) -> Self {
+    pub const fn new(since_start: Duration) -> Self {
         Self(since_start)
     }
 

@@ -1,13 +1,16 @@
-//! A fetch lane: one connection to one source broker, its fetch session, and one request under way at most.
+//! A fetch lane: one connection to one source broker, its fetch session, and what is under way. One request is of the session,
+//! the others are for spans of partitions that several lanes read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use protocol_client::conn::fetch_session::{
     FetchLimits, FetchSession, Fetched, SessionError, SessionTopic, Want,
 };
 use protocol_client::wire::error_code::RetryClass;
-use protocol_client::wire::fetch::{RawFetch, RawFetchAnswer};
+use protocol_client::wire::fetch::{
+    FetchPartition, FetchTopic, FetchedPartition, RawFetch, RawFetchAnswer, TopicRef,
+};
 
 use super::bandwidth::{Fare, Gate, LEAST_ASK_BYTES};
 use super::event::PartitionKey;
@@ -20,7 +23,7 @@ use super::split::Asked;
 use crate::model::Moment;
 
 /// How long a broker may hold an empty fetch while the queues of some partitions are full, in milliseconds: they come back
-/// as soon as the target has taken half of what waits, and a waiting fetch would keep them out.
+/// as soon as the target has taken half of what waits, and a waiting fetch would keep them out. It would keep spans out too.
 const SHORT_WAIT_MS: i32 = 5;
 
 /// What a lane asks for at least, in bytes, however many lanes share a small budget. A broker that has records sends one
@@ -31,11 +34,65 @@ const LEAST_BYTES: usize = 1 << 10;
 /// than the target takes batches.
 const LEAST_PART_BYTES: usize = 256 << 10;
 
+/// The epoch of a request that is of no session (KIP-227, `FetchMetadata.FINAL_EPOCH`).
+const NO_SESSION: i32 = -1;
+
 /// Whether a request may wait for room in the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
     WhenThereIsRoom,
     Now,
+}
+
+/// Among how many requests the budget is shared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharing {
+    pub(super) lanes: usize,
+    /// How many spans each may have under way; none if no partition is split.
+    pub(super) spans: usize,
+    /// Whether there are partitions that are not split.
+    pub(super) has_others: bool,
+}
+
+impl Sharing {
+    fn requests(self) -> usize {
+        (self.lanes * (self.spans + usize::from(self.has_others))).max(1)
+    }
+}
+
+/// A part of a partition that this lane is to read, while others read other parts.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    pub(super) key: PartitionKey,
+    pub(super) asked: Asked,
+    pub(super) topic: SessionTopic,
+    pub(super) partition: FetchPartition,
+}
+
+/// A request that is not answered.
+#[derive(Debug, Default)]
+struct UnderWay {
+    since: Moment,
+    reserved_bytes: usize,
+    /// What the answer may hold, in bytes, if there is enough of everything.
+    full_bytes: usize,
+    /// What it has taken of the limits of bandwidth.
+    fare: Option<Fare>,
+    /// Nothing else was under way.
+    is_first: bool,
+    /// The broker may hold it until there are records.
+    may_wait: bool,
+    /// What it is for, if not for the session.
+    span: Option<Box<Span>>,
+}
+
+/// What an answer brought.
+#[derive(Debug)]
+pub(super) enum Brought {
+    /// The parts of the session's answer.
+    Parts(Vec<Fetched>),
+    /// A span, or nothing of it.
+    Span(PartitionKey, Asked, Option<Box<FetchedPartition>>),
 }
 
 /// Fetch lane towards one broker.
@@ -46,14 +103,11 @@ pub(super) struct FetchLane {
     session: FetchSession,
     /// Partitions that will want records again as soon as some of theirs have left.
     held_back: BTreeSet<PartitionKey>,
-    /// A span of a partition that several lanes read, asked for with the next request or the one under way.
-    span: Option<(PartitionKey, Asked)>,
-    reserved: Option<usize>,
-    /// What the answer under way may hold, in bytes, if there is enough of everything.
-    full_bytes: usize,
-    /// What the request under way has taken of the limits of bandwidth.
-    fare: Option<Fare>,
-    /// What the next one may ask for under such limits, in bytes.
+    /// To be asked for next.
+    next_span: Option<Box<Span>>,
+    /// In the order of their answers.
+    under_way: VecDeque<UnderWay>,
+    /// What the next request may ask for under limits of bandwidth, in bytes.
     allowance: usize,
 }
 
@@ -64,10 +118,8 @@ impl FetchLane {
             pace: Pace::new(),
             session: FetchSession::default(),
             held_back: BTreeSet::new(),
-            span: None,
-            reserved: None,
-            full_bytes: 0,
-            fare: None,
+            next_span: None,
+            under_way: VecDeque::new(),
             allowance: LEAST_ASK_BYTES,
         }
     }
@@ -93,25 +145,22 @@ impl FetchLane {
         is_present
     }
 
-    /// The connection with this number is lost, and with it the session; `false` when it is not the present one.
+    /// The connection with this number is lost, and with it the session; answers the spans that will not come, or `None`
+    /// when it is not the present one.
     pub(super) fn down(
         &mut self,
         now: Moment,
         incarnation: u64,
         rng: &mut fastrand::Rng,
         frames: &mut Frames,
-    ) -> bool {
+    ) -> Option<Vec<(PartitionKey, Asked)>> {
         let is_present = self.link.down(now, incarnation, rng);
-        if is_present {
-            self.lose(frames);
-        }
-        is_present
+        is_present.then(|| self.lose(frames))
     }
 
     /// A partition wants records.
     pub(super) fn want(&mut self, key: PartitionKey, topic: &SessionTopic, index: i32, want: Want) {
         self.held_back.remove(&key);
-        self.span.take_if(|(other, _)| *other == key);
         // In steps, so that partitions that come and go do not change what is asked for the others.
         let sharing = self.session.len().max(1).next_power_of_two();
         let part = (self.pace.wish_bytes() / sharing).max(LEAST_PART_BYTES);
@@ -122,7 +171,6 @@ impl FetchLane {
     /// A partition wants none at present; `soon` if it may want some again at any moment.
     pub(super) fn leave(&mut self, key: PartitionKey, soon: bool) {
         self.session.remove(key);
-        self.span.take_if(|(other, _)| *other == key);
         if soon {
             self.held_back.insert(key);
         } else {
@@ -130,85 +178,65 @@ impl FetchLane {
         }
     }
 
-    /// The span that it is to fetch, or fetches.
-    pub(super) fn span(&self) -> Option<(PartitionKey, Asked)> {
-        self.span
+    /// Whether it can take a span, if it may have so many under way.
+    pub(super) fn takes_span(&self, most: usize) -> bool {
+        let under_way = self.under_way.iter().filter(|one| one.span.is_some()).count();
+        self.link.is_up()
+            && self.next_span.is_none()
+            && under_way < most
+            && !self.under_way.iter().any(|one| one.may_wait)
     }
 
-    /// Whether it can take a span.
-    pub(super) fn takes_span(&self) -> bool {
-        self.link.is_up() && self.reserved.is_none() && self.span.is_none()
+    /// Fetches a span with the next request.
+    pub(super) fn give_span(&mut self, span: Span) {
+        self.next_span = Some(Box::new(span));
+    }
+
+    /// The span that it is to fetch.
+    pub(super) fn next_span(&self) -> Option<(PartitionKey, Asked)> {
+        self.next_span.as_ref().map(|span| (span.key, span.asked))
+    }
+
+    /// The span that it was to fetch is not wanted any more.
+    pub(super) fn drop_next_span(&mut self) {
+        self.next_span = None;
     }
 
     /// Whether a span is asked for and not answered.
     pub(super) fn awaits_span(&self) -> bool {
-        self.span.is_some() && self.reserved.is_some()
+        self.under_way.iter().any(|one| one.span.is_some())
     }
 
-    /// Fetches a span of a partition, which wants nothing else of this lane.
-    pub(super) fn give_span(
-        &mut self,
-        (key, asked): (PartitionKey, Asked),
-        topic: &SessionTopic,
-        index: i32,
-        leader_epoch: i32,
-    ) {
-        self.span = Some((key, asked));
-        let max_bytes = i32::try_from(asked.max_bytes).unwrap_or(i32::MAX);
-        // Which epoch comes before the span is not known; a log that was cut shows where it is read in order.
-        let want = Want { offset: asked.start, leader_epoch, last_fetched_epoch: -1, max_bytes };
-        self.session.set(key, topic, index, want);
-    }
-
-    /// The span is no longer fetched.
-    pub(super) fn end_span(&mut self) -> Option<(PartitionKey, Asked)> {
-        let span = self.span.take();
-        span.iter().for_each(|(key, _)| self.session.remove(*key));
-        span
-    }
-
-    /// Whether the connection is free and somebody wants records.
+    /// Whether the connection is free for the session and somebody in it wants records.
     pub(super) fn wants_request(&self) -> bool {
-        self.link.is_up() && self.reserved.is_none() && !self.session.is_empty()
+        self.link.is_up() && !self.session.is_in_flight() && !self.session.is_empty()
     }
 
-    /// How much the next request asks for, as one of so many lanes, in bytes.
-    pub(super) fn wish_bytes(&self, lanes: usize, settings: &ShardSettings) -> usize {
-        let share = (settings.under_way_bytes() / lanes.max(1)).max(LEAST_BYTES);
+    /// How much the next request asks for, in bytes.
+    pub(super) fn wish_bytes(&self, sharing: Sharing, settings: &ShardSettings) -> usize {
+        let share = (settings.under_way_bytes() / sharing.requests()).max(LEAST_BYTES);
         let wish = share.min(settings.fetch_max_bytes.unsigned_abs() as usize);
         let wish = wish.min(self.pace.wish_bytes());
         if settings.bandwidth.is_some() { wish.min(self.allowance) } else { wish }
     }
 
-    /// The next request, if the budget has room and the gate is open; call only when the lane wants one.
+    /// The next request of the session, if the budget has room and the gate is open; call only when the lane wants one.
     pub(super) fn next_request(
         &mut self,
         now: Moment,
-        lanes: usize,
-        urgency: Urgency,
+        sharing: Sharing,
         settings: &ShardSettings,
         frames: &mut Frames,
         gate: Option<&mut Gate>,
     ) -> Option<RawFetch> {
-        let mut wish = self.wish_bytes(lanes, settings);
-        if let Some((_, asked)) = self.span {
-            wish = wish.min(asked.max_bytes);
-        }
-        // However small the budget, somebody may always ask.
-        let has_room = frames.free_bytes() >= wish || frames.used_bytes() == 0;
-        if !has_room && urgency == Urgency::WhenThereIsRoom {
-            return None;
-        }
-        let fare = match gate {
-            Some(gate) => Some(gate.pass(now, wish)?),
-            None => None,
-        };
-        let wish = fare.as_ref().map_or(wish, Fare::bytes);
-        let all_in = self.held_back.is_empty();
-        let max_wait_ms = if all_in {
-            settings.fetch_max_wait_ms
-        } else {
+        let wish = self.wish_bytes(sharing, settings);
+        let (wish, fare) = admit(now, wish, Urgency::WhenThereIsRoom, frames, gate)?;
+        let max_wait_ms = if self.next_span.is_some() || self.awaits_span() {
+            0
+        } else if sharing.spans > 0 || !self.held_back.is_empty() {
             SHORT_WAIT_MS.min(settings.fetch_max_wait_ms)
+        } else {
+            settings.fetch_max_wait_ms
         };
         let max_bytes = i32::try_from(wish).unwrap_or(i32::MAX);
         let request = self.session.next_request(&FetchLimits {
@@ -219,73 +247,166 @@ impl FetchLane {
             isolation: settings.isolation,
             rack: String::new(),
         })?;
-        frames.reserve(wish);
-        self.reserved = Some(wish);
         let part_bytes = settings.fetch_partition_max_bytes.unsigned_abs() as usize;
-        self.full_bytes = match self.span {
-            Some((_, asked)) => asked.max_bytes,
-            None => self.session.len().saturating_mul(part_bytes),
-        };
-        self.full_bytes = self.full_bytes.min(wish);
-        self.fare = fare;
-        self.pace.asked(now);
+        let full_bytes = self.session.len().saturating_mul(part_bytes).min(wish);
+        self.send(
+            now,
+            wish,
+            frames,
+            UnderWay {
+                full_bytes,
+                fare,
+                may_wait: max_wait_ms > SHORT_WAIT_MS,
+                ..UnderWay::default()
+            },
+        );
         Some(request)
     }
 
-    /// An answer came with so many bytes, the first of them after `waited`; what that says about the line.
-    pub(super) fn measure(
+    /// The request for the span that is next, as above. It is of no session: it says itself what is wanted, so it may follow
+    /// another that is not answered.
+    pub(super) fn span_request(
         &mut self,
         now: Moment,
-        bytes: usize,
-        waited: Option<Duration>,
-    ) -> Answered {
-        if let Some(fare) = self.fare.take() {
-            self.allowance = fare.settle(bytes);
-        }
-        let took = self.pace.answered(now, bytes, self.full_bytes, waited);
-        let is_full = bytes > 0 && bytes >= self.full_bytes / 2;
-        Answered { bytes, is_full, took, round_trip: self.pace.round_trip() }
+        urgency: Urgency,
+        settings: &ShardSettings,
+        frames: &mut Frames,
+        gate: Option<&mut Gate>,
+    ) -> Option<RawFetch> {
+        let asked = self.next_span.as_ref()?.asked;
+        let (wish, fare) = admit(now, asked.max_bytes, urgency, frames, gate)?;
+        let span = self.next_span.take()?;
+        let SessionTopic { name, id } = span.topic.clone();
+        let request = RawFetch {
+            max_wait_ms: 0,
+            min_bytes: 1,
+            max_bytes: i32::try_from(wish).unwrap_or(i32::MAX),
+            isolation: settings.isolation,
+            session_epoch: NO_SESSION,
+            topics: vec![FetchTopic { name, id, partitions: vec![span.partition] }],
+            ..RawFetch::default()
+        };
+        self.send(
+            now,
+            wish,
+            frames,
+            UnderWay {
+                full_bytes: asked.max_bytes.min(wish),
+                fare,
+                span: Some(span),
+                ..UnderWay::default()
+            },
+        );
+        Some(request)
     }
 
-    /// The parts of an answer, each with its partition. A session that the broker forgot starts anew with the next request.
+    fn send(&mut self, now: Moment, wish: usize, frames: &mut Frames, request: UnderWay) {
+        frames.reserve(wish);
+        self.under_way.push_back(UnderWay {
+            since: now,
+            reserved_bytes: wish,
+            is_first: self.under_way.is_empty(),
+            ..request
+        });
+    }
+
+    /// An answer came: what that says about the line, and what it brought. A session that the broker forgot starts anew with
+    /// the next request.
     ///
     /// # Errors
     /// The broker does not do what it should; asking again at once would not change that.
     pub(super) fn accept(
         &mut self,
+        now: Moment,
         answer: RawFetchAnswer,
         frames: &mut Frames,
-    ) -> Result<Vec<Fetched>, SessionError> {
-        self.settle(frames);
-        match self.session.accept(answer) {
-            Err(SessionError::Refused(code)) if code.class() == RetryClass::Session => {
-                Ok(Vec::new())
+    ) -> Result<(Answered, Brought), SessionError> {
+        let request = self.under_way.pop_front().ok_or(SessionError::NotAsked)?;
+        frames.unreserve(request.reserved_bytes);
+        let measured = self.measure(now, &request, answer.frame_bytes, answer.waited);
+        if let Some(fare) = request.fare {
+            self.allowance = fare.settle(answer.frame_bytes);
+        }
+        let brought = match request.span {
+            Some(span) => {
+                answer.error.ok().map_err(SessionError::Refused)?;
+                let of_span = |part: &FetchedPartition| {
+                    part.index == span.partition.index && is_of(&part.topic, &span.topic)
+                };
+                let part = answer.partitions.into_iter().find(of_span);
+                Brought::Span(span.key, span.asked, part.map(Box::new))
             }
-            Err(error) => Err(error),
-            Ok(fetched) => {
-                self.link.worked();
-                Ok(fetched)
-            }
+            None => match self.session.accept(answer) {
+                Err(SessionError::Refused(code)) if code.class() == RetryClass::Session => {
+                    return Ok((measured, Brought::Parts(Vec::new())));
+                }
+                fetched => Brought::Parts(fetched?),
+            },
+        };
+        self.link.worked();
+        Ok((measured, brought))
+    }
+
+    fn measure(
+        &mut self,
+        now: Moment,
+        request: &UnderWay,
+        bytes: usize,
+        waited: Option<Duration>,
+    ) -> Answered {
+        let took = now - request.since;
+        self.pace.began(waited.unwrap_or(took).min(took));
+        // What had to wait for others tells nothing about sizes.
+        if request.is_first && request.span.is_none() {
+            self.pace.answered(took, bytes, request.full_bytes);
+        }
+        Answered {
+            bytes,
+            is_full: bytes > 0 && bytes >= request.full_bytes / 2,
+            is_aside: request.span.is_none() && (!request.is_first || self.awaits_span()),
+            took,
+            round_trip: self.pace.round_trip(),
         }
     }
 
-    /// The connection is gone; the next session starts anew.
-    fn lose(&mut self, frames: &mut Frames) {
-        self.settle(frames);
+    /// The connection is gone or not wanted any more; the next session starts anew. Answers the spans that will not come.
+    pub(super) fn lose(&mut self, frames: &mut Frames) -> Vec<(PartitionKey, Asked)> {
         self.session.abort();
+        let under_way = std::mem::take(&mut self.under_way);
+        under_way.iter().for_each(|one| frames.unreserve(one.reserved_bytes));
+        let spans = under_way.into_iter().filter_map(|one| one.span);
+        spans.chain(self.next_span.take()).map(|span| (span.key, span.asked)).collect()
     }
 
-    /// What the request under way may bring, in bytes.
+    /// What the requests under way may bring, in bytes.
     pub(super) fn promised_bytes(&self) -> usize {
-        self.reserved.unwrap_or(0)
+        self.under_way.iter().map(|one| one.reserved_bytes).sum()
     }
+}
 
-    /// The request under way is answered or lost.
-    pub(super) fn settle(&mut self, frames: &mut Frames) {
-        if let Some(bytes) = self.reserved.take() {
-            frames.unreserve(bytes);
-        }
-        self.fare = None;
+/// How much may be asked for, and what that takes of the limits of bandwidth; `None` if the budget has no room or the gate
+/// is closed.
+fn admit(
+    now: Moment,
+    wish: usize,
+    urgency: Urgency,
+    frames: &Frames,
+    gate: Option<&mut Gate>,
+) -> Option<(usize, Option<Fare>)> {
+    // However small the budget, somebody may always ask.
+    let has_room = frames.free_bytes() >= wish || frames.used_bytes() == 0;
+    if !has_room && urgency == Urgency::WhenThereIsRoom {
+        return None;
+    }
+    let Some(gate) = gate else { return Some((wish, None)) };
+    let fare = gate.pass(now, wish)?;
+    Some((fare.bytes(), Some(fare)))
+}
+
+fn is_of(named: &TopicRef, topic: &SessionTopic) -> bool {
+    match named {
+        TopicRef::Name(name) => *name == topic.name,
+        TopicRef::Id(id) => *id == topic.id,
     }
 }
 
@@ -293,12 +414,18 @@ impl FetchLane {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
+    use protocol_client::wire::error_code::ErrorCode;
     use uuid::Uuid;
 
     use super::*;
     use crate::flow::budget::Budget;
 
-    const SOME_TIME: Urgency = Urgency::WhenThereIsRoom;
+    const NOW: Moment = Moment::new(Duration::ZERO);
+
+    fn among(lanes: usize) -> Sharing {
+        Sharing { lanes, spans: 0, has_others: true }
+    }
 
     fn lane() -> FetchLane {
         let start = Moment::default();
@@ -321,19 +448,14 @@ mod tests {
         let mut lane = lane();
         assert!(!lane.wants_request(), "nobody wants records");
         want(&mut lane, 1);
-        let request = lane
-            .next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames, None)
-            .unwrap();
+        let request = lane.next_request(NOW, among(2), &settings, &mut frames, None).unwrap();
         assert_eq!(request.max_bytes as usize, (1 << 20) / 8 * 3);
         assert_eq!(lane.promised_bytes(), frames.used_bytes());
         assert!(!lane.wants_request(), "one request at a time");
         lane.lose(&mut frames);
         assert_eq!(frames.used_bytes(), 0);
         frames.reserve(1 << 20);
-        assert_eq!(
-            lane.next_request(Moment::default(), 2, SOME_TIME, &settings, &mut frames, None),
-            None
-        );
+        assert_eq!(lane.next_request(NOW, among(2), &settings, &mut frames, None), None);
     }
 
     #[test]
@@ -345,14 +467,91 @@ mod tests {
         want(&mut lane, 2);
         let mut wait_ms = |lane: &mut FetchLane| {
             lane.lose(&mut frames);
-            lane.next_request(Moment::default(), 1, SOME_TIME, &settings, &mut frames, None)
-                .unwrap()
-                .max_wait_ms
+            lane.next_request(NOW, among(1), &settings, &mut frames, None).unwrap().max_wait_ms
         };
         assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
         lane.leave(2, true);
         assert_eq!(wait_ms(&mut lane), SHORT_WAIT_MS);
         lane.leave(2, false);
         assert_eq!(wait_ms(&mut lane), settings.fetch_max_wait_ms);
+    }
+
+    fn span(first: i64) -> Span {
+        let asked = Asked { ticket: first as u64, start: first, max_bytes: 1000 };
+        let partition = FetchPartition {
+            index: 7,
+            offset: first,
+            leader_epoch: 3,
+            last_fetched_epoch: -1,
+            max_bytes: 1000,
+        };
+        let topic = SessionTopic { name: Arc::from("hot"), id: Uuid::nil() };
+        Span { key: 7, asked, topic, partition }
+    }
+
+    fn of_hot(index: i32) -> FetchedPartition {
+        FetchedPartition {
+            topic: TopicRef::Name(Arc::from("hot")),
+            index,
+            error: ErrorCode::NONE,
+            high_watermark: 90,
+            last_stable_offset: 90,
+            log_start_offset: 0,
+            diverging: None,
+            current_leader: None,
+            aborted: Vec::new(),
+            preferred_replica: None,
+            records: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn spans_follow_each_other_and_the_session_does_not_keep_them_waiting() {
+        let settings = ShardSettings::default();
+        let mut frames = Frames::new(settings.budget.clone());
+        let mut lane = lane();
+        want(&mut lane, 1);
+        let sharing = Sharing { lanes: 1, spans: 2, has_others: true };
+        for first in [10, 20] {
+            assert!(lane.takes_span(2));
+            lane.give_span(span(first));
+            assert!(!lane.takes_span(2), "it has one to ask for");
+            let urgency = Urgency::WhenThereIsRoom;
+            let request = lane.span_request(NOW, urgency, &settings, &mut frames, None).unwrap();
+            assert_eq!((request.session_epoch, request.max_bytes), (NO_SESSION, 1000));
+            assert_eq!(request.topics[0].partitions[0].offset, first);
+        }
+        assert!(!lane.takes_span(2), "two are under way");
+        let request = lane.next_request(NOW, sharing, &settings, &mut frames, None).unwrap();
+        assert_eq!((request.session_epoch, request.max_wait_ms), (0, 0));
+        assert_eq!(lane.promised_bytes(), frames.used_bytes());
+
+        let mut accept = |partitions| {
+            let answer = RawFetchAnswer { partitions, ..RawFetchAnswer::default() };
+            lane.accept(NOW, answer, &mut frames).unwrap().1
+        };
+        assert!(matches!(
+            accept(vec![of_hot(6), of_hot(7)]),
+            Brought::Span(7, Asked { ticket: 10, .. }, Some(part)) if part.index == 7
+        ));
+        assert!(matches!(accept(Vec::new()), Brought::Span(7, Asked { ticket: 20, .. }, None)));
+        assert!(matches!(accept(Vec::new()), Brought::Parts(parts) if parts.is_empty()));
+        assert_eq!(frames.used_bytes(), 0);
+        let nobody_asked = lane.accept(NOW, RawFetchAnswer::default(), &mut frames);
+        assert_eq!(nobody_asked.unwrap_err(), SessionError::NotAsked);
+    }
+
+    #[test]
+    fn no_span_is_put_behind_a_request_that_waits_for_records() {
+        let settings = ShardSettings::default();
+        let mut frames = Frames::new(settings.budget.clone());
+        let mut lane = lane();
+        want(&mut lane, 1);
+        assert!(lane.next_request(NOW, among(1), &settings, &mut frames, None).is_some());
+        assert!(!lane.takes_span(2));
+        lane.give_span(span(10));
+        let lost = lane.lose(&mut frames);
+        assert_eq!(lost.iter().map(|(_, asked)| asked.start).collect::<Vec<_>>(), [10]);
+        assert!(lane.takes_span(2));
     }
 }

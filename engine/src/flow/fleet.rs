@@ -3,7 +3,8 @@
 //! A connection over distance carries what fits into its window for each round trip, and brokers keep that window small
 //! (`socket.send.buffer.bytes`, 100 KiB by default), so a long line is filled by many connections. What the line takes is
 //! measured, not configured: while all lanes are busy there are more and more of them, in large steps as long as those pay
-//! and in smaller ones then.
+//! and in smaller ones then. Once the line is full, more lanes would only take from other shards, which would answer with
+//! more of theirs: so there are no more as soon as each carries clearly less than one did before.
 
 use std::time::Duration;
 
@@ -23,11 +24,21 @@ const STEPS: [Step; 3] = [
     Step { times: (3, 2), percent: 8 },
 ];
 
+/// How many follow a single one.
+const FIRST: u16 = 8;
+
 /// So many are no longer multiplied by the first step: what they would send at once is more than lines hold.
 const MANY: u16 = 16;
 
 /// The step that comes first when there are many, and when it has been found that more are not worth it.
 const CAREFUL: usize = 1;
+
+/// There are enough lanes when each carries less than this much, in percent, of what one has carried: then they only take
+/// from each other, or from the lanes of other shards and programs.
+const SHARE_PERCENT: u64 = 75;
+
+/// What one has carried is believed for some thousand windows; the line may change.
+const FORGOTTEN: u64 = 4096;
 
 /// How long nothing is tried after an attempt that was not worth it, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
@@ -47,6 +58,8 @@ pub(super) struct Fleet {
     pause: Duration,
     not_before: Moment,
     busy_at: Moment,
+    /// The most that a lane has carried in a second, in bytes.
+    best_of_lane: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +102,8 @@ pub(super) struct Answered {
     pub(super) bytes: usize,
     /// It held about as much as was asked for.
     pub(super) is_full: bool,
+    /// Spans were asked for beside it, so it tells nothing if it is not full.
+    pub(super) is_aside: bool,
     /// How long it took.
     pub(super) took: Duration,
     /// The shortest that anything takes there and back.
@@ -106,6 +121,7 @@ impl Fleet {
             pause: PAUSE.0,
             not_before: now,
             busy_at: now,
+            best_of_lane: 0,
         }
     }
 
@@ -118,7 +134,7 @@ impl Fleet {
     pub(super) fn answered(&mut self, now: Moment, answer: Answered, most: u16) -> bool {
         let window = &mut self.window;
         window.bytes += answer.bytes as u64;
-        window.answers += 1;
+        window.answers += u32::from(answer.is_full || !answer.is_aside);
         let nearest = window.nearest.unwrap_or(answer.round_trip);
         window.nearest = Some(nearest.min(answer.round_trip));
         if answer.is_full {
@@ -138,13 +154,17 @@ impl Fleet {
             self.busy_at = now;
         }
         let before = self.lanes;
+        let of_lane = bytes_per_second / u64::from(before);
+        self.best_of_lane -= self.best_of_lane / FORGOTTEN;
+        self.best_of_lane = self.best_of_lane.max(of_lane);
+        let has_room = of_lane * 100 >= self.best_of_lane * SHARE_PERCENT;
         let most = most.max(1);
         // A machine that is busy makes a near broker look far to some lanes, never a far one near.
         let is_near = window.nearest.is_some_and(|round_trip| round_trip < NEAR);
         let lanes = if is_near && before > self.least {
             self.give_up(now, self.least)
         } else {
-            let may_grow = is_busy && !is_near && before < most;
+            let may_grow = is_busy && has_room && !is_near && before < most;
             self.next(now, may_grow, bytes_per_second)
         };
         self.lanes = lanes.clamp(self.least.min(most), most);
@@ -196,6 +216,9 @@ impl Fleet {
             self.step = self.step.max(CAREFUL);
         }
         self.phase = Phase::Opening(before);
+        if before.lanes == 1 && self.step == 0 {
+            return FIRST;
+        }
         let (times, parts) = STEPS[self.step].times;
         before.lanes.saturating_mul(times).div_ceil(parts)
     }
@@ -219,7 +242,7 @@ mod tests {
             let took = Duration::from_secs_f64(bytes as f64 / alone.min(line / lanes) as f64);
             *now = *now + took;
             for _ in 0..lanes {
-                let answer = Answered { bytes, is_full: true, took, round_trip };
+                let answer = Answered { bytes, is_full: true, is_aside: false, took, round_trip };
                 fleet.answered(*now, answer, MOST);
             }
         }
@@ -236,13 +259,40 @@ mod tests {
         assert!((8..=16).contains(&fleet.lanes()), "{}", fleet.lanes());
     }
 
+    /// As above, for two shards, each of whose lanes has the same part of the line.
+    #[test]
+    fn those_that_share_a_line_do_not_drive_each_other_up() {
+        let mut now = Moment::default();
+        let mut fleets = [Fleet::new(now, 1), Fleet::new(now, 1)];
+        let round_trip = Duration::from_millis(100);
+        let bytes = 400 << 10;
+        for turn in 0..2_000 {
+            // The second begins when the first has some lanes.
+            let fleets = if turn < 20 { &mut fleets[..1] } else { &mut fleets[..] };
+            let lanes: u64 = fleets.iter().map(|fleet| u64::from(fleet.lanes())).sum();
+            let took = bytes as f64 / (1_000_000.min(50_000_000 / lanes)) as f64;
+            let took = Duration::from_secs_f64(took);
+            now = now + took;
+            for fleet in fleets {
+                for _ in 0..fleet.lanes() {
+                    let is_full = true;
+                    let answer = Answered { bytes, is_full, is_aside: false, took, round_trip };
+                    fleet.answered(now, answer, 256);
+                }
+            }
+        }
+        let lanes = fleets.map(|fleet| fleet.lanes());
+        // Fifty would do. Who comes later knows the line only as it is shared.
+        assert!(lanes.iter().all(|one| (16..=128).contains(one)), "{lanes:?}");
+    }
+
     #[test]
     fn what_brings_nothing_is_tried_ever_more_seldom() {
         let mut now = Moment::default();
         let mut fleet = Fleet::new(now, 1);
-        run(&mut fleet, &mut now, 50, 1_000_000, 20);
+        run(&mut fleet, &mut now, 50, 1_000_000, 40);
         assert_eq!((fleet.lanes(), fleet.pause), (1, PAUSE.0 * 2));
-        run(&mut fleet, &mut now, 50, 1_000_000, 100);
+        run(&mut fleet, &mut now, 50, 1_000_000, 150);
         assert_eq!((fleet.lanes(), fleet.pause), (1, PAUSE.0 * 8));
     }
 
@@ -264,7 +314,9 @@ mod tests {
         for round_trip in [far, Duration::from_micros(300), far].into_iter().cycle().take(90) {
             now = now + Duration::from_millis(20);
             let took = Duration::from_millis(20);
-            fleet.answered(now, Answered { bytes: 1 << 20, is_full: true, took, round_trip }, MOST);
+            let answer =
+                Answered { bytes: 1 << 20, is_full: true, is_aside: false, took, round_trip };
+            fleet.answered(now, answer, MOST);
         }
         assert_eq!(fleet.lanes(), 1);
     }
@@ -277,7 +329,7 @@ mod tests {
         for _ in 0..1000 {
             now = now + Duration::from_millis(500);
             let (took, round_trip) = (Duration::from_millis(500), Duration::from_millis(100));
-            let idle = Answered { bytes: 0, is_full: false, took, round_trip };
+            let idle = Answered { bytes: 0, is_full: false, is_aside: false, took, round_trip };
             fleet.answered(now, idle, MOST);
         }
         assert_eq!(fleet.lanes(), 2, "no fewer than the least");

@@ -23,7 +23,7 @@ pub(super) struct Pace {
     wish_bytes: usize,
     /// The shortest that anything took: opening the connection, or until an answer began.
     round_trip: Option<Duration>,
-    /// When the connection was begun, or the request sent.
+    /// When the connection was begun.
     since: Moment,
 }
 
@@ -47,33 +47,24 @@ impl Pace {
         self.round_trip = Some((now - self.since) / 2);
     }
 
-    /// A request is sent.
-    pub(super) fn asked(&mut self, now: Moment) {
-        self.since = now;
-    }
-
     /// The shortest time there and back, as far as it is known.
     pub(super) fn round_trip(&self) -> Duration {
         self.round_trip.unwrap_or_default()
     }
 
-    /// It was answered with so many bytes of the `limit_bytes` that it asked for, and the answer began after `waited`;
-    /// answers how long all of it took.
-    pub(super) fn answered(
-        &mut self,
-        now: Moment,
-        bytes: usize,
-        limit_bytes: usize,
-        waited: Option<Duration>,
-    ) -> Duration {
-        let took = now - self.since;
-        let began = waited.unwrap_or(took).min(took);
+    /// An answer began so long after its request was sent.
+    pub(super) fn began(&mut self, waited: Duration) {
         // A machine that is busy makes a near broker look far for a while.
-        let round_trip = self.round_trip.map_or(began, |shortest| shortest.min(began));
-        self.round_trip = Some(round_trip);
+        self.round_trip = Some(self.round_trip.map_or(waited, |shortest| shortest.min(waited)));
+    }
+
+    /// A request was answered after so long with so many bytes of the `limit_bytes` that it asked for, and nothing else was
+    /// under way.
+    pub(super) fn answered(&mut self, took: Duration, bytes: usize, limit_bytes: usize) {
+        let round_trip = self.round_trip();
         let is_full = bytes >= limit_bytes / 4 * 3;
         if !is_full || bytes == 0 {
-            return took;
+            return;
         }
         // What the budget leaves is no measure of what the line takes.
         if round_trip < NEAR {
@@ -83,7 +74,6 @@ impl Pace {
         } else if took > round_trip * MANY_ROUND_TRIPS {
             self.wish_bytes = (self.wish_bytes / 2).max(NEAR_BYTES);
         }
-        took
     }
 }
 
@@ -93,17 +83,16 @@ mod tests {
 
     /// What is asked for in the end over a line with this round trip that carries so many bytes in a millisecond.
     fn settled(round_trip_us: u64, bytes_per_ms: usize) -> usize {
-        let mut now = Moment::default();
+        let now = Moment::default();
         let mut pace = Pace::new();
         let round_trip = Duration::from_micros(round_trip_us);
         pace.connecting(now);
-        now = now + round_trip * 2;
-        pace.connected(now);
+        pace.connected(now + round_trip * 2);
         for _ in 0..100 {
-            pace.asked(now);
             let bytes = pace.wish_bytes().min(64 << 20);
-            now = now + round_trip + Duration::from_micros((bytes * 1000 / bytes_per_ms) as u64);
-            pace.answered(now, bytes, bytes, None);
+            let took = round_trip + Duration::from_micros((bytes * 1000 / bytes_per_ms) as u64);
+            pace.began(round_trip);
+            pace.answered(took, bytes, bytes);
         }
         pace.wish_bytes().min(64 << 20)
     }
@@ -127,8 +116,9 @@ mod tests {
         pace.connecting(Moment::default());
         pace.connected(Moment::default() + Duration::from_millis(60));
         let mut answer = |took_us| {
-            let bytes = pace.wish_bytes();
-            pace.answered(Moment::default() + Duration::from_micros(took_us), bytes, bytes, None);
+            let (bytes, took) = (pace.wish_bytes(), Duration::from_micros(took_us));
+            pace.began(took);
+            pace.answered(took, bytes, bytes);
             pace.wish_bytes()
         };
         assert_eq!(answer(10_000), 2 * NEAR_BYTES);
@@ -140,9 +130,8 @@ mod tests {
         let mut pace = Pace::new();
         pace.connecting(Moment::default());
         pace.connected(Moment::default() + Duration::from_millis(60));
-        let began = Some(Duration::from_micros(700));
-        let now = Moment::default() + Duration::from_millis(12);
-        assert_eq!(pace.answered(now, NEAR_BYTES, NEAR_BYTES, began), now - Moment::default());
+        pace.began(Duration::from_micros(700));
+        pace.began(Duration::from_micros(9000));
         assert_eq!(pace.round_trip(), Duration::from_micros(700));
     }
 
@@ -152,7 +141,7 @@ mod tests {
         pace.connecting(Moment::default());
         pace.connected(Moment::default() + Duration::from_millis(200));
         for _ in 0..9 {
-            pace.answered(Moment::default() + Duration::from_millis(150), 1000, NEAR_BYTES, None);
+            pace.answered(Duration::from_millis(150), 1000, NEAR_BYTES);
         }
         assert_eq!(pace.wish_bytes(), NEAR_BYTES);
     }

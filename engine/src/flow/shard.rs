@@ -462,11 +462,7 @@ impl Shard {
         };
         if let Some(lane) = home.and_then(|home| self.fetch_lanes.get_mut(&home)) {
             match want {
-                _ if is_split => {
-                    if lane.span().is_none_or(|(other, _)| other != key) {
-                        lane.leave(key, false);
-                    }
-                }
+                _ if is_split => lane.leave(key, false),
                 Some(want) => {
                     let source = &slot.flow.spec.source;
                     let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };

@@ -31,7 +31,8 @@ struct Reader {
     batch_bytes: usize,
     /// The log is empty until then.
     begins_ms: u64,
-    coming: BTreeMap<(u64, LaneId), Bytes>,
+    /// When they are there, by number.
+    coming: BTreeMap<(u64, usize), (LaneId, Bytes)>,
     brought: Vec<(u64, u64)>,
     fetches: usize,
     ticks: usize,
@@ -64,11 +65,8 @@ impl Reader {
     /// One millisecond.
     fn step(&mut self, now_ms: u64) {
         self.ticks += self.rig.pass(1);
-        while let Some(((due, lane), records)) = self.coming.pop_first() {
-            if due > now_ms {
-                self.coming.insert((due, lane), records);
-                break;
-            }
+        while let Some(first) = self.coming.first_entry().filter(|first| first.key().0 <= now_ms) {
+            let (lane, records) = first.remove();
             self.brought.push((now_ms, records.len() as u64));
             self.rig.answer_fetch(lane, vec![(0, ErrorCode::NONE, records)]);
         }
@@ -78,7 +76,7 @@ impl Reader {
             self.largest_ask = self.largest_ask.max(asked.request.max_bytes);
             if now_ms < self.begins_ms {
                 let due = (now_ms + IDLE_MS).min(self.begins_ms.max(now_ms + 1));
-                self.coming.insert((due, asked.lane), Bytes::new());
+                self.coming.insert((due, self.fetches), (asked.lane, Bytes::new()));
                 continue;
             }
             let wanted = asked.request.topics.first().map(|topic| &topic.partitions[0]);
@@ -86,7 +84,8 @@ impl Reader {
             let most = most.min(asked.request.max_bytes) as usize;
             let count = (most / self.batch_bytes).max(1);
             let records = self.records(offset, count);
-            self.coming.insert((now_ms + self.round_trip_ms, asked.lane), records);
+            let due = now_ms + self.round_trip_ms;
+            self.coming.insert((due, self.fetches), (asked.lane, records));
         }
     }
 
@@ -232,7 +231,7 @@ fn what_a_lost_connection_would_have_brought_goes_to_others() {
     run(&mut [&mut reader], 0..1_000);
     for second in 1..11 {
         // A request is lost with its connection, and another connection opens at once.
-        if let Some(((_, lane), _)) = reader.coming.pop_first() {
+        if let Some((_, (lane, _))) = reader.coming.pop_first() {
             reader.rig.feed(engine::flow::event::Event::LaneDown(lane));
         }
         for now_ms in second * 1_000..second * 1_000 + 1_000 {

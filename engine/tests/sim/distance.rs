@@ -43,28 +43,32 @@ struct Shape {
     target_bytes_per_ms: f64,
 }
 
-/// What a broker does for one connection.
+/// A partition, an offset, most bytes; or a count of batches.
+type Part = (i32, i64, usize);
+
+/// What a broker does for one connection: one request at a time.
 #[derive(Debug, Default)]
 struct Connection {
-    /// Partition, offset, most bytes; whoever got something is the last.
-    session: Vec<(i32, i64, usize)>,
-    doing: Doing,
+    /// Whoever got something is the last.
+    session: Vec<Part>,
+    /// On their way, or waiting for those before them.
+    asked: VecDeque<Question>,
+    /// So much of an answer is not on the line yet.
+    sending: Option<(f64, Vec<Part>)>,
+    /// On their way, until then.
+    answered: VecDeque<(u64, Vec<Part>)>,
     /// What it carries for a round trip at present, when that grows, and when it was busy last.
     window_bytes: f64,
     grows_ms: u64,
     busy_ms: u64,
 }
 
-#[derive(Debug, Default)]
-enum Doing {
-    #[default]
-    Nothing,
-    /// A request is on its way until then.
-    Asked { until_ms: u64, max_bytes: usize },
-    /// So much of an answer is not on the line yet.
-    Sending { bytes: f64, parts: Vec<(i32, i64, usize)> },
-    /// The answer is on its way until then.
-    Answered { until_ms: u64, parts: Vec<(i32, i64, usize)> },
+#[derive(Debug)]
+struct Question {
+    until_ms: u64,
+    max_bytes: usize,
+    /// What it wants, if it is of no session.
+    alone: Option<Vec<Part>>,
 }
 
 /// A shard at one end, partitions without end at the other.
@@ -122,14 +126,13 @@ impl Distance {
             }
             self.rig.feed(Event::LaneUp(lane));
         }
-        let has_arrived = |one: &Connection| matches!(one.doing, Doing::Answered { until_ms, .. } if until_ms <= now_ms);
-        let arrived = self.connections.iter().filter(|(_, one)| has_arrived(one));
-        let arrived: Vec<LaneId> = arrived.map(|(lane, _)| *lane).collect();
-        for lane in arrived {
-            let Some(connection) = self.connections.get_mut(&lane) else { continue };
-            let Doing::Answered { parts, .. } = std::mem::take(&mut connection.doing) else {
-                continue;
-            };
+        let mut arrived = Vec::new();
+        for (lane, one) in &mut self.connections {
+            while let Some((_, parts)) = one.answered.pop_front_if(|(until, _)| *until <= now_ms) {
+                arrived.push((*lane, parts));
+            }
+        }
+        for (lane, parts) in arrived {
             let records = parts.iter().map(|(index, offset, count)| {
                 (*index, ErrorCode::NONE, self.records(*offset, *count))
             });
@@ -161,11 +164,10 @@ impl Distance {
 
     /// What connections carry in one millisecond.
     fn send(&mut self) {
-        let is_sending = |one: &&mut Connection| matches!(one.doing, Doing::Sending { .. });
-        let count = self.connections.values_mut().filter(is_sending).count();
+        let count = self.connections.values().filter(|one| one.sending.is_some()).count();
         let share = self.shape.bytes_per_ms / count.max(1) as f64;
         for one in self.connections.values_mut() {
-            let Doing::Sending { bytes, parts } = &mut one.doing else { continue };
+            let Some((bytes, parts)) = &mut one.sending else { continue };
             if one.busy_ms == 0 || self.now_ms - one.busy_ms > IDLE_MS {
                 one.window_bytes = FIRST_WINDOW_BYTES;
                 one.grows_ms = self.now_ms + self.shape.round_trip_ms;
@@ -181,7 +183,10 @@ impl Distance {
                 if self.shape.late_one_in > 0 && self.rng.u32(..self.shape.late_one_in) == 0 {
                     until_ms += self.shape.round_trip_ms * 2;
                 }
-                one.doing = Doing::Answered { until_ms, parts: std::mem::take(parts) };
+                // What is late keeps back what comes behind it on the same connection.
+                let before = one.answered.back().map_or(0, |(until_ms, _)| *until_ms);
+                one.answered.push_back((until_ms.max(before), std::mem::take(parts)));
+                one.sending = None;
             }
         }
     }
@@ -230,31 +235,40 @@ impl Distance {
 
 impl Connection {
     fn ask(&mut self, request: &RawFetch, until_ms: u64) {
-        if request.session_epoch <= 0 {
+        let wanted = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let wanted = wanted.map(|want| (want.index, want.offset, want.max_bytes as usize));
+        let max_bytes = request.max_bytes as usize;
+        if request.session_epoch < 0 {
+            let alone = Some(wanted.collect());
+            return self.asked.push_back(Question { until_ms, max_bytes, alone });
+        }
+        if request.session_epoch == 0 {
             self.session.clear();
         }
         for gone in request.forgotten.iter().flat_map(|topic| &topic.partitions) {
             self.session.retain(|(index, ..)| index != gone);
         }
-        for want in request.topics.iter().flat_map(|topic| &topic.partitions) {
-            let wanted = (want.index, want.offset, want.max_bytes as usize);
-            match self.session.iter_mut().find(|(index, ..)| *index == want.index) {
+        for wanted in wanted {
+            match self.session.iter_mut().find(|(index, ..)| *index == wanted.0) {
                 Some(known) => *known = wanted,
                 None => self.session.push(wanted),
             }
         }
-        self.doing = Doing::Asked { until_ms, max_bytes: request.max_bytes as usize };
+        self.asked.push_back(Question { until_ms, max_bytes, alone: None });
     }
 
     /// A request that has come is answered with whole batches up to both limits, one at least (KIP-74).
     fn read(&mut self, now_ms: u64, batch_bytes: usize) {
-        let Doing::Asked { until_ms, max_bytes } = self.doing else { return };
-        if until_ms > now_ms {
+        if self.sending.is_some() {
             return;
         }
-        let mut left = max_bytes;
+        let Some(question) = self.asked.pop_front_if(|question| question.until_ms <= now_ms) else {
+            return;
+        };
+        let wanted = question.alone.as_ref().unwrap_or(&self.session);
+        let mut left = question.max_bytes;
         let mut parts = Vec::new();
-        for (index, offset, most) in &self.session {
+        for (index, offset, most) in wanted {
             let count = (*most).min(left) / batch_bytes;
             let count = if parts.is_empty() { count.max(1) } else { count };
             if count > 0 {
@@ -262,10 +276,12 @@ impl Connection {
                 left = left.saturating_sub(count * batch_bytes);
             }
         }
-        let got = |index: i32| parts.iter().any(|(other, ..)| *other == index);
-        self.session.sort_by_key(|(index, ..)| got(*index));
+        if question.alone.is_none() {
+            let got = |index: i32| parts.iter().any(|(other, ..)| *other == index);
+            self.session.sort_by_key(|(index, ..)| got(*index));
+        }
         let bytes = parts.iter().map(|(_, _, count)| count * batch_bytes).sum::<usize>() as f64;
-        self.doing = Doing::Sending { bytes, parts };
+        self.sending = Some((bytes, parts));
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Rig {
 }
 
 /// A request that waits for its answer.
+#[derive(Debug)]
 pub(crate) struct Asked<R> {
     pub(crate) lane: LaneId,
     pub(crate) number: u64,

@@ -96,6 +96,8 @@ pub(crate) struct Connection {
     pub(crate) waiting: VecDeque<Request>,
     /// The number of the request at work; for produce also the engine's number of it.
     busy: Option<(u64, Option<u64>)>,
+    /// When its last answer is there.
+    answered_ms: i64,
 }
 
 pub(crate) struct World {
@@ -388,6 +390,10 @@ impl World {
         match outcome {
             Outcome::Reply(response) => {
                 let Some((_, produce)) = connection.busy.take() else { return };
+                // As those of one connection do, it comes behind the last one.
+                let trip_ms = self.rng.i64(0..4);
+                connection.answered_ms = connection.answered_ms.max(self.now_ms + trip_ms);
+                let there_ms = connection.answered_ms;
                 let event = match (response, produce) {
                     (Response::Fetch(reply), _) => Event::Fetched(lane, translate::fetched(reply)),
                     (Response::Message(message), Some(produce)) => match *message {
@@ -401,7 +407,7 @@ impl World {
                         panic!("an answer nobody asked for: {message:?}")
                     }
                 };
-                self.later(Item::Event(instance, event));
+                self.at(there_ms, Item::Event(instance, event));
                 self.serve(id);
             }
             Outcome::Park { until_ms } => {
@@ -423,7 +429,8 @@ impl World {
         let alive = self.broker(lane.side).is_alive(lane.node);
         if alive {
             let id = self.next();
-            let connection = Connection { instance, lane, waiting: VecDeque::new(), busy: None };
+            let (waiting, busy, answered_ms) = (VecDeque::new(), None, 0);
+            let connection = Connection { instance, lane, waiting, busy, answered_ms };
             self.connections.insert(id, connection);
         }
         let event = if alive { Event::LaneUp(lane) } else { Event::LaneDown(lane) };

@@ -1,10 +1,12 @@
 //! What happens on lanes: connections come and go, answers arrive.
 
+use protocol_client::conn::fetch_session::Fetched;
 use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 use protocol_client::wire::fetch::RawFetchAnswer;
 use protocol_client::wire::produce::{ProducedPartition, RawProduceAnswer};
 
 use super::super::event::{Effect, LaneId, NodeId};
+use super::super::fetch_lane::Brought;
 use super::super::frames::Charge;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
@@ -64,10 +66,9 @@ impl Shard {
             Side::Source => {
                 let at = (lane.node, lane.number);
                 let Some(fetch) = self.fetch_lanes.get_mut(&at) else { return };
-                if !fetch.down(now, lane.incarnation, &mut self.rng, &mut self.frames) {
-                    return;
-                }
-                self.lose_span(now, at, effects);
+                let lost = fetch.down(now, lane.incarnation, &mut self.rng, &mut self.frames);
+                let Some(lost) = lost else { return };
+                self.lose_spans(now, lost, effects);
                 self.close_surplus(now, lane.node, effects);
             }
             Side::Target => {
@@ -100,44 +101,33 @@ impl Shard {
             return;
         }
         let frame_bytes = answer.frame_bytes;
-        let measured = lane.measure(now, frame_bytes, answer.waited);
-        let fetched = match lane.accept(answer, &mut self.frames) {
-            Ok(fetched) => fetched,
+        let (measured, brought) = match lane.accept(now, answer, &mut self.frames) {
+            Ok(accepted) => accepted,
             Err(error) => {
                 effects.push(Effect::Close(id, Some(error)));
                 return self.on_lane_down(now, id, effects);
             }
         };
-        let mut span = lane.end_span();
         let frame = self.frames.enter(frame_bytes);
-        let brought_any = !fetched.is_empty();
-        for part in fetched {
-            if part.partition.error != ErrorCode::NONE {
-                self.refresh[Side::Source as usize].wanted |= needs_metadata(part.partition.error);
-            }
-            if let Some((key, asked)) = span
-                && (key, asked.start) == (part.key, part.offset)
-            {
-                span = None;
+        match brought {
+            Brought::Span(key, asked, Some(part)) => {
+                self.refresh[Side::Source as usize].wanted |= needs_metadata(part.error);
                 self.with(now, key, effects, |flow, cx| {
-                    flow.on_span(asked.ticket, &part.partition, frame, cx);
+                    flow.on_span(asked.ticket, &part, frame, cx);
                 });
-                continue;
             }
-            self.with(now, part.key, effects, |flow, cx| {
-                flow.on_fetched(part.offset, &part.partition, frame, cx);
-            });
-            self.consider_split(part.key, &part.partition.records, measured);
+            Brought::Span(key, ..) => self.end_split(key),
+            Brought::Parts(parts) => {
+                for Fetched { key, offset, partition } in parts {
+                    self.refresh[Side::Source as usize].wanted |= needs_metadata(partition.error);
+                    self.with(now, key, effects, |flow, cx| {
+                        flow.on_fetched(offset, &partition, frame, cx);
+                    });
+                    self.consider_split(key, &partition.records, measured);
+                }
+            }
         }
         self.frames.release(Charge::Frame(frame));
-        if let Some((key, asked)) = span {
-            if brought_any {
-                // Others have filled the answer; the next lane that is free asks for it.
-                self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
-            } else {
-                self.end_split(key);
-            }
-        }
         self.count(now, id.node, measured, effects);
         if self.is_surplus(at) {
             self.close_surplus(now, id.node, effects);

@@ -160,7 +160,8 @@ impl Shard {
                 self.fetch_lanes.retain(|(node, number), lane| {
                     let keep = led.contains(node);
                     if !keep {
-                        lane.settle(frames);
+                        // Those whose leader it was have let go of their spans.
+                        lane.lose(frames);
                         close(*node, *number, lane.link().incarnation());
                     }
                     keep

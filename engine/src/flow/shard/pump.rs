@@ -52,36 +52,48 @@ impl Shard {
         if self.draining {
             return;
         }
-        self.give_spans();
-        let lanes = self.fetch_lanes.len();
+        let sharing = self.sharing();
+        self.give_spans(sharing);
         let mut is_full = false;
         let first = self.next_fetch;
         let ahead = (Bound::Included(first), Bound::Unbounded);
         let behind = (Bound::Unbounded, Bound::Excluded(first));
         for turns in [ahead, behind] {
             for (&at, lane) in self.fetch_lanes.range_mut(turns) {
-                if !lane.wants_request() {
-                    continue;
-                }
-                // What waits for it to be handed over holds the budget: only this can free it.
-                let is_next = lane.span().is_some_and(|(key, asked)| {
-                    self.partitions.get(&key).is_some_and(|slot| slot.flow.is_next(asked))
-                });
-                if is_full && !is_next {
-                    continue;
-                }
-                let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
-                let (settings, frames) = (&self.settings, &mut self.frames);
-                let gate = self.gate.as_mut();
-                let request = lane.next_request(now, lanes, urgency, settings, frames, gate);
-                let Some(request) = request else {
-                    // Who finds no room in the budget, or the gate closed, is the first when that is over.
-                    self.next_fetch = at;
-                    is_full = true;
-                    continue;
-                };
                 let ((node, number), incarnation) = (at, lane.link().incarnation());
-                effects.push(Effect::Fetch(LaneId { side, node, number, incarnation }, request));
+                let id = LaneId { side, node, number, incarnation };
+                let (settings, frames) = (&self.settings, &mut self.frames);
+                let mut is_next = false;
+                if let Some((key, asked)) = lane.next_span() {
+                    let slot = self.partitions.get(&key);
+                    if slot.is_none_or(|slot| !slot.flow.awaits_span(asked.ticket)) {
+                        // One lane reads the partition again, or none.
+                        lane.drop_next_span();
+                    }
+                    // What waits for it to be handed over holds the budget: only this can free it.
+                    is_next = slot.is_some_and(|slot| slot.flow.is_next(asked));
+                }
+                if lane.next_span().is_some() && (is_next || !is_full) {
+                    let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
+                    let gate = self.gate.as_mut();
+                    match lane.span_request(now, urgency, settings, frames, gate) {
+                        Some(request) => effects.push(Effect::Fetch(id, request)),
+                        None => {
+                            // Who finds no room in the budget, or the gate closed, is the first when that is over.
+                            self.next_fetch = at;
+                            is_full = true;
+                        }
+                    }
+                }
+                if lane.wants_request() && !is_full {
+                    match lane.next_request(now, sharing, settings, frames, self.gate.as_mut()) {
+                        Some(request) => effects.push(Effect::Fetch(id, request)),
+                        None => {
+                            self.next_fetch = at;
+                            is_full = true;
+                        }
+                    }
+                }
             }
         }
     }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol_client::conn::fetch_session::SessionTopic;
+use protocol_client::wire::fetch::FetchPartition;
 
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
-use super::super::fetch_lane::FetchLane;
+use super::super::fetch_lane::{FetchLane, Sharing, Span};
 use super::super::fleet::{Answered, Fleet};
+use super::super::split::Asked;
 use super::{FetchKey, Shard, Slot};
 use crate::model::{Moment, Side};
 
@@ -20,6 +22,11 @@ const LEAST_SHARE_BYTES: usize = 128 << 10;
 /// What a lane reads of a partition at once at most, in bytes, if there are others: what connections with brokers' usual
 /// sockets carry in a few round trips. Larger ones would keep more of the others waiting for their turn.
 const SPAN_BYTES: usize = 512 << 10;
+
+/// Up to which size of batches, in bytes, the request for a second span follows the first at once: the broker reads it when
+/// it has sent the first, and the line is not idle for the way there and back. Larger ones are long under way, and two of them
+/// would take the memory of another connection.
+const FOLLOWED_BATCH_BYTES: usize = 256 << 10;
 
 impl Shard {
     /// An answer of a broker's lane: it may be time for more lanes, or fewer.
@@ -41,11 +48,30 @@ impl Shard {
 
     /// As many as the budget has room for, with the batches that there are.
     fn most_lanes(&self) -> u16 {
-        let splits = self.splits.iter().filter_map(|key| self.partitions.get(key));
-        let largest = splits.map(|slot| slot.flow.largest_batch_bytes()).max().unwrap_or(0);
-        let room = self.settings.under_way_bytes() / largest.max(LEAST_SHARE_BYTES);
+        let each = match self.sharing().spans {
+            0 => LEAST_SHARE_BYTES,
+            spans => self.largest_batch_bytes().max(LEAST_SHARE_BYTES) * spans + LEAST_SHARE_BYTES,
+        };
+        let room = self.settings.under_way_bytes() / each;
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         room.min(self.settings.most_fetch_lanes).max(self.settings.least_fetch_lanes)
+    }
+
+    /// The largest batch of late of all partitions that are split.
+    fn largest_batch_bytes(&self) -> usize {
+        let splits = self.splits.iter().filter_map(|key| self.partitions.get(key));
+        splits.map(|slot| slot.flow.largest_batch_bytes()).max().unwrap_or(0)
+    }
+
+    /// Among how many requests the budget is shared now.
+    pub(super) fn sharing(&self) -> Sharing {
+        let lanes = self.fetch_lanes.len();
+        if self.splits.is_empty() {
+            return Sharing { lanes, spans: 0, has_others: true };
+        }
+        let spans = if self.largest_batch_bytes() <= FOLLOWED_BATCH_BYTES { 2 } else { 1 };
+        let has_others = self.partitions.len() > self.splits.len();
+        Sharing { lanes, spans, has_others }
     }
 
     fn set_lanes(
@@ -63,7 +89,6 @@ impl Shard {
             let home = home_of(*key, before);
             if home != home_of(*key, after)
                 && let Some(lane) = self.fetch_lanes.get_mut(&(node, home))
-                && lane.span().is_none_or(|(other, _)| other != *key)
             {
                 lane.leave(*key, false);
             }
@@ -87,9 +112,9 @@ impl Shard {
         let done = surplus.filter(|(_, lane)| !lane.awaits_span());
         let done: Vec<FetchKey> = done.map(|(at, _)| *at).collect();
         for at in done {
-            self.lose_span(now, at, effects);
             let Some(mut lane) = self.fetch_lanes.remove(&at) else { continue };
-            lane.settle(&mut self.frames);
+            let lost = lane.lose(&mut self.frames);
+            self.lose_spans(now, lost, effects);
             let ((node, number), incarnation) = (at, lane.link().incarnation());
             let id = LaneId { side: Side::Source, node, number, incarnation };
             effects.push(Effect::Close(id, None));
@@ -115,24 +140,24 @@ impl Shard {
     }
 
     /// Lanes that are free help to read the partitions that are split.
-    pub(super) fn give_spans(&mut self) {
+    pub(super) fn give_spans(&mut self, sharing: Sharing) {
         if self.splits.is_empty() {
             return;
         }
-        let lanes = self.fetch_lanes.len();
-        let free = self
-            .fetch_lanes
-            .iter()
-            .filter(|(at, lane)| lane.takes_span() && !self.is_surplus(**at));
-        let free: Vec<FetchKey> = free.map(|(at, _)| *at).collect();
+        let takes = |(at, lane): &(&FetchKey, &FetchLane)| {
+            lane.takes_span(sharing.spans) && !self.is_surplus(**at)
+        };
+        let free: Vec<FetchKey> =
+            self.fetch_lanes.iter().filter(takes).map(|(at, _)| *at).collect();
         let ahead_limit_bytes = self.settings.ahead_bytes() / self.splits.len();
         // The rest is for those that have come before it is their turn.
-        let share_bytes = (self.settings.ahead_bytes() / 3 * 2 / lanes.max(1)).min(SPAN_BYTES);
+        let spans = (sharing.lanes * sharing.spans).max(1);
+        let share_bytes = (self.settings.ahead_bytes() / 3 * 2 / spans).min(SPAN_BYTES);
         // Who wants no more now is not asked by the lanes that follow.
         let mut wanting: Vec<PartitionKey> = self.splits.iter().copied().collect();
         for at in free {
             let Some(lane) = self.fetch_lanes.get_mut(&at) else { continue };
-            let wish_bytes = lane.wish_bytes(lanes, &self.settings).min(share_bytes);
+            let wish_bytes = lane.wish_bytes(sharing, &self.settings).min(share_bytes);
             // Those that come first in one lane come later in the next.
             let mut turn = usize::from(at.1) % wanting.len().max(1);
             for _ in 0..wanting.len() {
@@ -154,7 +179,15 @@ impl Shard {
                 };
                 let source = &slot.flow.spec.source;
                 let topic = SessionTopic { name: source.topic.clone(), id: source.topic_id };
-                lane.give_span((key, asked), &topic, source.index, leader.epoch);
+                let partition = FetchPartition {
+                    index: source.index,
+                    offset: asked.start,
+                    leader_epoch: leader.epoch,
+                    // Which epoch comes before the span is not known; a log that was cut shows where it is read in order.
+                    last_fetched_epoch: -1,
+                    max_bytes: i32::try_from(asked.max_bytes).unwrap_or(i32::MAX),
+                };
+                lane.give_span(Span { key, asked, topic, partition });
                 break;
             }
         }
@@ -183,10 +216,14 @@ impl Shard {
         self.update(key);
     }
 
-    /// Nothing will come for the span of a lane.
-    pub(super) fn lose_span(&mut self, now: Moment, at: FetchKey, effects: &mut Vec<Effect>) {
-        let span = self.fetch_lanes.get_mut(&at).and_then(FetchLane::end_span);
-        if let Some((key, asked)) = span {
+    /// Nothing will come for these spans.
+    pub(super) fn lose_spans(
+        &mut self,
+        now: Moment,
+        spans: Vec<(PartitionKey, Asked)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (key, asked) in spans {
             self.with(now, key, effects, |flow, _| flow.on_span_lost(asked.ticket));
         }
     }
