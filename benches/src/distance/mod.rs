@@ -79,6 +79,8 @@ pub(crate) fn run(args: &DistanceArgs) -> Result<()> {
         let source = bench.source.bootstrap();
         bench.runtime.block_on(async { fill::fill(&fill::client(&source)?, filling).await })?;
     }
+    eprintln!("warming the brokers up");
+    bench.measure(Contender::Kmirror, &topics[0], 0, args)?;
     let contenders = if args.alone { &CONTENDERS[..1] } else { &CONTENDERS };
     let mut head = row(["round trip", "partitions"]);
     head.extend(contenders.iter().map(|one| format!("{}, Mbit/s", one.name())));
