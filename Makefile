@@ -69,7 +69,7 @@ bench-distance: ## the source behind a line of 1 Gbit/s and up to 200 ms; needs 
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches distance
 
-bench-sweep: ## cost by partitions, batch size and codec, between null brokers
+bench-sweep: ## cost by partitions, batch size, connections and codec, between null brokers
 	cargo run --release --locked -p benches -- sweep
 
 bench-static: ## the static musl build beside the glibc one, between null brokers; sizes

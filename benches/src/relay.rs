@@ -244,6 +244,8 @@ fn measure_relay(buffer_bytes: usize, stretch: Duration) -> Result<Stretch> {
 
 /// What the null brokers hold, and the lines that kmirror's file has besides.
 pub(crate) struct NullTopic<'a> {
+    /// At each end.
+    pub(crate) brokers: u32,
     pub(crate) partitions: u32,
     pub(crate) batch_records: u32,
     pub(crate) record_bytes: u32,
@@ -258,6 +260,7 @@ fn measure_kmirror(
     stretch: Duration,
 ) -> Result<Stretch> {
     let topic = NullTopic {
+        brokers: 1,
         partitions: args.partitions,
         batch_records: load.batch_records,
         record_bytes: load.record_bytes,
@@ -286,14 +289,15 @@ pub(crate) struct Played {
 impl Played {
     /// Starts all three; records flow at once.
     pub(crate) fn start(topic: &NullTopic<'_>, program: Option<&Path>) -> Result<Self> {
-        let NullTopic { partitions, batch_records, record_bytes, codec, properties: more } = topic;
-        let topic = format!(
+        let NullTopic { partitions, batch_records, record_bytes, codec, .. } = topic;
+        let brokers = topic.brokers.to_string();
+        let batches = format!(
             "bench:{partitions}:batch.records={batch_records}:record.bytes={record_bytes}:codec={codec}"
         );
-        let source = Child::start(&["broker", "--endless", &topic])?;
+        let source = Child::start(&["broker", "--brokers", &brokers, "--endless", &batches])?;
         let null = format!("source.bench:{partitions}");
-        let target = Child::start(&["broker", "--null", &null])?;
-        let text = properties(&source, &target, more);
+        let target = Child::start(&["broker", "--brokers", &brokers, "--null", &null])?;
+        let text = properties(&source, &target, topic.properties);
         let engine = Child::start_of(program, &["engine", &text])?;
         Ok(Self { engine, target, _source: source })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
-use embedded_broker::{Cluster, ClusterOptions, EndlessTopic, TopicSpec};
+use embedded_broker::{BrokerOptions, Cluster, ClusterOptions, EndlessTopic, TopicSpec};
 use engine::config::{Input, NoSurroundings, resolve};
 use engine::runtime::Engine;
 use protocol_client::batch::BatchBuilder;
@@ -34,6 +34,9 @@ pub(crate) enum Role {
         /// How many ordinary topics it has besides
         #[arg(long, default_value_t = 0)]
         topics: i32,
+        /// How many brokers it is
+        #[arg(long, default_value_t = 1)]
+        brokers: usize,
         /// And how many partitions each of them has
         #[arg(long, default_value_t = 1)]
         partitions: i32,
@@ -64,8 +67,8 @@ pub(crate) enum Role {
 /// Plays a role until the standard input ends.
 pub(crate) fn run(role: Role) -> Result<()> {
     match role {
-        Role::Broker { endless, null, topics, partitions, trickle } => {
-            broker(endless, null, Many { topics, partitions, trickle })
+        Role::Broker { endless, null, topics, brokers, partitions, trickle } => {
+            broker(endless, null, brokers, Many { topics, partitions, trickle })
         }
         Role::Engine { properties } => engine(&properties),
         Role::Sender => end_of_relay(send),
@@ -123,9 +126,16 @@ impl Many {
     }
 }
 
-fn broker(endless: Option<EndlessTopic>, null: Option<TopicSpec>, many: Many) -> Result<()> {
+fn broker(
+    endless: Option<EndlessTopic>,
+    null: Option<TopicSpec>,
+    brokers: usize,
+    many: Many,
+) -> Result<()> {
     let runtime = runtime()?;
-    let cluster = runtime.block_on(Cluster::start(ClusterOptions::default()))?;
+    let options = BrokerOptions { nodes: brokers, ..BrokerOptions::default() };
+    let options = ClusterOptions { broker: options, ..ClusterOptions::default() };
+    let cluster = runtime.block_on(Cluster::start(options))?;
     if let Some(endless) = endless {
         let created = cluster.with(|broker, _| broker.create_endless(&endless));
         created.map_err(|(error, what)| anyhow!("{error}: {what}"))?;

@@ -41,6 +41,7 @@ pub(crate) struct StallArgs {
 /// Measures and prints.
 pub(crate) fn run(args: &StallArgs) -> Result<()> {
     let topic = NullTopic {
+        brokers: 1,
         partitions: args.partitions,
         batch_records: args.batch_records,
         record_bytes: 1014,

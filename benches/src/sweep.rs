@@ -1,5 +1,5 @@
-//! `benches sweep`: how the cost of forwarding grows with partitions, with smaller batches, and with codecs, between null
-//! brokers.
+//! `benches sweep`: how the cost of forwarding grows with partitions, with smaller batches, with connections, and with codecs,
+//! between null brokers.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct SweepArgs {
     /// How long each point is measured
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Only sweeps whose name contains this: partitions, batch size, codec
+    /// Only sweeps whose name contains this: partitions, batch size, connections, codec
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// A line for kmirror's mm2.properties; can be given more than once
@@ -33,6 +33,7 @@ pub(crate) struct SweepArgs {
 /// A point of a sweep.
 struct Point {
     name: String,
+    brokers: u32,
     partitions: u32,
     batch_records: u32,
     record_bytes: u32,
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
         for point in &points {
             eprintln!("{name}: {}", point.name);
             let topic = NullTopic {
+                brokers: point.brokers,
                 partitions: point.partitions,
                 batch_records: point.batch_records,
                 record_bytes: point.record_bytes,
@@ -76,9 +78,10 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
     Ok(())
 }
 
-fn sweeps() -> [(&'static str, Vec<Point>); 3] {
+fn sweeps() -> [(&'static str, Vec<Point>); 4] {
     let point = |name: String, partitions, batch_records, record_bytes, codec| Point {
         name,
+        brokers: 1,
         partitions,
         batch_records,
         record_bytes,
@@ -93,6 +96,10 @@ fn sweeps() -> [(&'static str, Vec<Point>); 3] {
         let name = if kib < 1024 { format!("{kib} KiB") } else { "1 MiB".to_owned() };
         point(name, 10, kib, RECORD_BYTES, "none")
     });
+    let connections = [1, 2, 4, 8, 16, 32].map(|brokers: u32| {
+        let name = format!("{brokers} to each side");
+        Point { brokers, ..point(name, 64, 64, RECORD_BYTES, "none") }
+    });
     let codecs = ["none", "gzip", "snappy", "lz4", "zstd"].map(|codec| {
         [
             point(format!("{codec}, 64 records"), 10, 64, RECORD_BYTES, codec),
@@ -102,6 +109,7 @@ fn sweeps() -> [(&'static str, Vec<Point>); 3] {
     [
         ("partitions", partitions.into_iter().collect()),
         ("batch size", small.into_iter().chain(large).collect()),
+        ("connections", connections.into_iter().collect()),
         ("codec", codecs.into_iter().flatten().collect()),
     ]
 }
