@@ -103,7 +103,7 @@ pub(super) struct FetchLane {
     session: FetchSession,
     /// Partitions that will want records again as soon as some of theirs have left.
     held_back: BTreeSet<PartitionKey>,
-    /// To be asked for next.
+    /// To be asked for at once, or taken back.
     next_span: Option<Box<Span>>,
     /// In the order of their answers.
     under_way: VecDeque<UnderWay>,
@@ -181,10 +181,7 @@ impl FetchLane {
     /// Whether it can take a span, if it may have so many under way.
     pub(super) fn takes_span(&self, most: usize) -> bool {
         let under_way = self.under_way.iter().filter(|one| one.span.is_some()).count();
-        self.link.is_up()
-            && self.next_span.is_none()
-            && under_way < most
-            && !self.under_way.iter().any(|one| one.may_wait)
+        self.link.is_up() && under_way < most && !self.under_way.iter().any(|one| one.may_wait)
     }
 
     /// Fetches a span with the next request.
@@ -197,9 +194,9 @@ impl FetchLane {
         self.next_span.as_ref().map(|span| (span.key, span.asked))
     }
 
-    /// The span that it was to fetch is not wanted any more.
-    pub(super) fn drop_next_span(&mut self) {
-        self.next_span = None;
+    /// The span that it was to fetch, if it could not be asked for.
+    pub(super) fn take_back_span(&mut self) -> Option<(PartitionKey, Asked)> {
+        self.next_span.take().map(|span| (span.key, span.asked))
     }
 
     /// Whether a span is asked for and not answered.
@@ -375,7 +372,7 @@ impl FetchLane {
         let under_way = std::mem::take(&mut self.under_way);
         under_way.iter().for_each(|one| frames.unreserve(one.reserved_bytes));
         let spans = under_way.into_iter().filter_map(|one| one.span);
-        spans.chain(self.next_span.take()).map(|span| (span.key, span.asked)).collect()
+        spans.map(|span| (span.key, span.asked)).collect()
     }
 
     /// What the requests under way may bring, in bytes.
@@ -515,7 +512,6 @@ mod tests {
         for first in [10, 20] {
             assert!(lane.takes_span(2));
             lane.give_span(span(first));
-            assert!(!lane.takes_span(2), "it has one to ask for");
             let urgency = Urgency::WhenThereIsRoom;
             let request = lane.span_request(NOW, urgency, &settings, &mut frames, None).unwrap();
             assert_eq!((request.session_epoch, request.max_bytes), (NO_SESSION, 1000));
@@ -542,16 +538,25 @@ mod tests {
     }
 
     #[test]
-    fn no_span_is_put_behind_a_request_that_waits_for_records() {
+    fn spans_wait_neither_for_records_nor_for_room() {
         let settings = ShardSettings::default();
         let mut frames = Frames::new(settings.budget.clone());
         let mut lane = lane();
         want(&mut lane, 1);
         assert!(lane.next_request(NOW, among(1), &settings, &mut frames, None).is_some());
         assert!(!lane.takes_span(2));
+        assert!(lane.lose(&mut frames).is_empty());
+        assert!(lane.takes_span(2));
         lane.give_span(span(10));
+        frames.reserve(settings.budget.most_bytes());
+        let request =
+            lane.span_request(NOW, Urgency::WhenThereIsRoom, &settings, &mut frames, None);
+        assert_eq!(request, None, "there is no room");
+        assert_eq!(lane.take_back_span().map(|(_, asked)| asked.start), Some(10));
+        lane.give_span(span(10));
+        let request = lane.span_request(NOW, Urgency::Now, &settings, &mut frames, None);
+        assert!(request.is_some(), "everything waits for it");
         let lost = lane.lose(&mut frames);
         assert_eq!(lost.iter().map(|(_, asked)| asked.start).collect::<Vec<_>>(), [10]);
-        assert!(lane.takes_span(2));
     }
 }

@@ -39,11 +39,6 @@ impl PartitionFlow {
         self.is_split_empty() && (self.fetch_offset >= self.readable_end || !self.takes_records())
     }
 
-    /// Whether a span is still to come.
-    pub(in crate::flow) fn awaits_span(&self, ticket: Ticket) -> bool {
-        self.split.as_ref().is_some_and(|split| split.awaits(ticket))
-    }
-
     /// Whether a span is what has to be handed over next.
     pub(in crate::flow) fn is_next(&self, asked: Asked) -> bool {
         self.split.is_some() && asked.start <= self.fetch_offset

@@ -63,16 +63,10 @@ impl Shard {
                 let ((node, number), incarnation) = (at, lane.link().incarnation());
                 let id = LaneId { side, node, number, incarnation };
                 let (settings, frames) = (&self.settings, &mut self.frames);
-                let mut is_next = false;
-                if let Some((key, asked)) = lane.next_span() {
-                    let slot = self.partitions.get(&key);
-                    if slot.is_none_or(|slot| !slot.flow.awaits_span(asked.ticket)) {
-                        // One lane reads the partition again, or none.
-                        lane.drop_next_span();
-                    }
-                    // What waits for it to be handed over holds the budget: only this can free it.
-                    is_next = slot.is_some_and(|slot| slot.flow.is_next(asked));
-                }
+                // What waits for it to be handed over holds the budget: only this can free it.
+                let is_next = lane.next_span().is_some_and(|(key, asked)| {
+                    self.partitions.get(&key).is_some_and(|slot| slot.flow.is_next(asked))
+                });
                 if lane.next_span().is_some() && (is_next || !is_full) {
                     let urgency = if is_next { Urgency::Now } else { Urgency::WhenThereIsRoom };
                     let gate = self.gate.as_mut();
@@ -96,6 +90,7 @@ impl Shard {
                 }
             }
         }
+        self.take_back_spans();
     }
 
     fn pump_produce(&mut self, now: Moment, effects: &mut Vec<Effect>) {

@@ -194,6 +194,18 @@ impl Shard {
         self.end_idle_splits();
     }
 
+    /// Takes back what could not be asked for now: whoever asks next begins with what is to be handed over first, which might
+    /// come free meanwhile.
+    pub(super) fn take_back_spans(&mut self) {
+        for lane in self.fetch_lanes.values_mut() {
+            if let Some((key, asked)) = lane.take_back_span()
+                && let Some(slot) = self.partitions.get_mut(&key)
+            {
+                slot.flow.on_span_lost(asked.ticket);
+            }
+        }
+    }
+
     /// What has no span under way and wants none is read by its own lane again, and so is what has no other lane.
     fn end_idle_splits(&mut self) {
         let is_idle = |key: &&PartitionKey| {
