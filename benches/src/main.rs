@@ -2,6 +2,7 @@
 
 mod child;
 mod compare;
+#[cfg(not(target_env = "musl"))]
 mod distance;
 mod fill;
 mod many;
@@ -49,6 +50,7 @@ enum Command {
     /// kmirror and MirrorMaker 2 in turn between two real Kafka clusters: cost, speed, memory, latency
     Compare(compare::CompareArgs),
     /// The source behind a long line, laid with TUN devices: how much of it is filled; needs root
+    #[cfg(not(target_env = "musl"))]
     Distance(distance::DistanceArgs),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Relay(args) => relay::run(&args),
         Command::Compare(args) => compare::run(&args),
+        #[cfg(not(target_env = "musl"))]
         Command::Distance(args) => distance::run(&args),
         Command::Volume(args) => volume::run(&args),
         Command::Sweep(args) => sweep::run(&args),
