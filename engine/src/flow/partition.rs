@@ -24,7 +24,7 @@ use super::outgoing::Outgoing;
 use super::queue::Queue;
 use super::recovery::Recovery;
 use super::settings::{ShardSettings, TargetLimits};
-use super::split::{Split, Ticket};
+use super::split::Split;
 use super::target_side::{Delivered, Outcome, Phase, Spent, Step, TargetSide};
 use crate::index::OffsetIndex;
 use crate::model::{Moment, Side, TopicPartition};
@@ -128,7 +128,6 @@ pub(super) struct PartitionFlow {
     is_full: bool,
     /// Several lanes read ahead.
     split: Option<Split>,
-    last_ticket: Ticket,
     fetch_offset: i64,
     epochs: Epochs,
     high_watermark: i64,
@@ -195,7 +194,6 @@ impl PartitionFlow {
             queue: Queue::default(),
             is_full: false,
             split: None,
-            last_ticket: 0,
             fetch_offset,
             epochs,
             high_watermark: -1,

@@ -29,6 +29,7 @@ use super::partition::{Cx, Leader, Note, PartitionFlow};
 use super::produce_lane::ProduceLane;
 use super::round::Round;
 use super::settings::ShardSettings;
+use super::split::Ticket;
 pub use super::target_side::Delivered;
 use super::target_side::Spent;
 use crate::index::OffsetIndex;
@@ -121,6 +122,8 @@ pub struct Shard {
     changed: Vec<PartitionKey>,
     /// Partitions that several lanes read.
     splits: BTreeSet<PartitionKey>,
+    /// The number of the last span; no two have the same, of whatever partition they are.
+    last_ticket: Ticket,
     produce_lanes: BTreeMap<NodeId, ProduceLane>,
     frames: Frames,
     /// Where fetches wait, if there is a limit of bandwidth.
@@ -182,6 +185,7 @@ impl Shard {
             fleets: BTreeMap::new(),
             changed: Vec::new(),
             splits: BTreeSet::new(),
+            last_ticket: 0,
             produce_lanes: BTreeMap::new(),
             views: [None, None],
             refresh: [Refresh::default(), Refresh::default()],

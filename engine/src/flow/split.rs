@@ -42,7 +42,6 @@ pub(super) struct Split {
     spans: VecDeque<Span>,
     ahead_bytes: usize,
     shape: Shape,
-    last_ticket: Ticket,
 }
 
 #[derive(Debug)]
@@ -113,14 +112,10 @@ impl Shape {
 }
 
 impl Split {
-    /// Begins with what the last answer was like. Tickets go on behind `last_ticket`.
-    pub(super) fn new(records: &Bytes, last_ticket: Ticket) -> Self {
+    /// Begins with what the last answer was like.
+    pub(super) fn new(records: &Bytes) -> Self {
         let shape = Shape::of(records).map(|(shape, ..)| shape).unwrap_or_default();
-        Self { shape, last_ticket, ..Self::default() }
-    }
-
-    pub(super) fn last_ticket(&self) -> Ticket {
-        self.last_ticket
+        Self { shape, ..Self::default() }
     }
 
     /// Whether nothing is asked for and nothing waits.
@@ -137,6 +132,7 @@ impl Split {
     /// that is ahead stays within `ahead_limit_bytes`. What is next to be handed over is always asked for.
     pub(super) fn ask(
         &mut self,
+        ticket: Ticket,
         next: i64,
         end: i64,
         wish_bytes: usize,
@@ -166,8 +162,6 @@ impl Split {
                 max_bytes = max_bytes.min(bytes);
             }
         }
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
         let span = Span {
             ticket,
             start,
@@ -312,6 +306,7 @@ mod tests {
         split: Split,
         frames: Frames,
         next: i64,
+        asked: Ticket,
         read: Vec<i64>,
         under_way: Vec<Asked>,
         fetched_bytes: usize,
@@ -321,10 +316,11 @@ mod tests {
         fn new(log: Log) -> Self {
             let first = log.read(0, 1);
             Self {
-                split: Split::new(&first, 0),
+                split: Split::new(&first),
                 log,
                 frames: Frames::new(Budget::alone(LIMIT)),
                 next: 0,
+                asked: 0,
                 read: Vec::new(),
                 under_way: Vec::new(),
                 fetched_bytes: 0,
@@ -332,7 +328,8 @@ mod tests {
         }
 
         fn ask(&mut self, wish_bytes: usize) -> bool {
-            let asked = self.split.ask(self.next, self.log.end(), wish_bytes, LIMIT);
+            self.asked += 1;
+            let asked = self.split.ask(self.asked, self.next, self.log.end(), wish_bytes, LIMIT);
             self.under_way.extend(asked);
             asked.is_some()
         }
@@ -434,13 +431,13 @@ mod tests {
     #[test]
     fn what_is_ahead_stays_within_its_limit_but_the_head_goes_on() {
         let log = Log::of(&[(4, 90, 0); 100]);
-        let mut split = Split::new(&log.read(0, 1), 0);
-        let first = split.ask(0, log.end(), 4000, 9000).expect("nothing is ahead");
-        assert!(split.ask(0, log.end(), 4000, 9000).is_some());
-        assert_eq!(split.ask(0, log.end(), 4000, 9000), None, "there is no room");
+        let mut split = Split::new(&log.read(0, 1));
+        let first = split.ask(1, 0, log.end(), 4000, 9000).expect("nothing is ahead");
+        assert!(split.ask(2, 0, log.end(), 4000, 9000).is_some());
+        assert_eq!(split.ask(3, 0, log.end(), 4000, 9000), None, "there is no room");
         split.lose(first.ticket);
-        let again = split.ask(0, log.end(), 4000, 0).expect("the head");
+        let again = split.ask(4, 0, log.end(), 4000, 0).expect("the head");
         assert_eq!((again.start, again.ticket > first.ticket), (0, true));
-        assert_eq!(split.ask(log.end(), log.end(), 4000, 9000), None, "the end");
+        assert_eq!(split.ask(5, log.end(), log.end(), 4000, 9000), None, "the end");
     }
 }

@@ -17,14 +17,13 @@ impl PartitionFlow {
     /// Several lanes read on from here; the last records tell what batches are like.
     pub(in crate::flow) fn begin_split(&mut self, records: &Bytes) {
         if self.split.is_none() && self.takes_records() && self.fetch_offset < self.readable_end {
-            self.split = Some(Split::new(records, self.last_ticket));
+            self.split = Some(Split::new(records));
         }
     }
 
     /// One lane reads on; what came ahead of its turn is let go of and comes again.
     pub(in crate::flow) fn end_split(&mut self, frames: &mut Frames) {
         if let Some(mut split) = self.split.take() {
-            self.last_ticket = split.last_ticket();
             split.clear(frames);
         }
     }
@@ -39,6 +38,11 @@ impl PartitionFlow {
         self.is_split_empty() && (self.fetch_offset >= self.readable_end || !self.takes_records())
     }
 
+    /// Whether a span is still to come.
+    pub(in crate::flow) fn awaits_span(&self, ticket: Ticket) -> bool {
+        self.split.as_ref().is_some_and(|split| split.awaits(ticket))
+    }
+
     /// Whether a span is what has to be handed over next.
     pub(in crate::flow) fn is_next(&self, asked: Asked) -> bool {
         self.split.is_some() && asked.start <= self.fetch_offset
@@ -51,6 +55,7 @@ impl PartitionFlow {
     /// What one more lane should read, of about so many bytes. With a limit of 0 only holes are read.
     pub(in crate::flow) fn next_span(
         &mut self,
+        ticket: Ticket,
         wish_bytes: usize,
         ahead_limit_bytes: usize,
     ) -> Option<Asked> {
@@ -65,7 +70,7 @@ impl PartitionFlow {
         if ahead_limit_bytes == 0 && split.is_empty() {
             return None;
         }
-        split.ask(self.fetch_offset, self.readable_end, wish_bytes, ahead_limit_bytes)
+        split.ask(ticket, self.fetch_offset, self.readable_end, wish_bytes, ahead_limit_bytes)
     }
 
     /// The answer for a span. Whatever is wrong with it shows again, and is dealt with, where the log is read in order.

@@ -116,7 +116,12 @@ impl Shard {
                     flow.on_span(asked.ticket, &part, frame, cx);
                 });
             }
-            Brought::Span(key, ..) => self.end_split(key),
+            Brought::Span(key, asked, None) => {
+                let slot = self.partitions.get(&key);
+                if slot.is_some_and(|slot| slot.flow.awaits_span(asked.ticket)) {
+                    self.end_split(key);
+                }
+            }
             Brought::Parts(parts) => {
                 for Fetched { key, offset, partition } in parts {
                     self.refresh[Side::Source as usize].wanted |= needs_metadata(partition.error);

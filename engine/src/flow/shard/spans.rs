@@ -173,7 +173,9 @@ impl Shard {
                 // A lane that is left alone reads in order: first what is missing, then as if nothing had been split.
                 let is_alone = has_one_lane(&self.fleets, at.0);
                 let limit_bytes = if is_alone { 0 } else { ahead_limit_bytes };
-                let Some(asked) = slot.flow.next_span(wish_bytes, limit_bytes) else {
+                self.last_ticket += 1;
+                let asked = slot.flow.next_span(self.last_ticket, wish_bytes, limit_bytes);
+                let Some(asked) = asked else {
                     wanting.remove(turn);
                     continue;
                 };
