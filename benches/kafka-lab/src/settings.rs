@@ -64,6 +64,8 @@ pub(crate) fn broker(
     set("auto.create.topics.enable", "false");
     // The default of 128 MiB is taken from the heap at start.
     set("log.cleaner.dedupe.buffer.size", "4194304");
+    // To change it at run time restarts the cleaner, and tests that share a cluster would do that to each other.
+    set("log.cleaner.backoff.ms", "300");
     set("num.io.threads", "4");
     if let Some(zookeeper) = zookeeper {
         debug_assert!(version.needs_zookeeper());

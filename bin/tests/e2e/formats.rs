@@ -79,7 +79,6 @@ fn compacted_topics_keep_their_holes_to_themselves() -> Result<()> {
     }
     let clusters = Clusters::shared()?;
     let source = clusters.source.bootstrap();
-    clusters.peer.configure_brokers(&source, &[("log.cleaner.backoff.ms", "300")])?;
     let compacted =
         [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
     clusters.create("sparse", 1, &compacted)?;

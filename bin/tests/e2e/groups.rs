@@ -90,7 +90,6 @@ fn with_markers(clusters: &Clusters, topic: &str) -> Result<()> {
 /// A log with holes where the cleaner was.
 fn with_holes(clusters: &Clusters, topic: &str) -> Result<()> {
     let source = clusters.source.bootstrap();
-    clusters.peer.configure_brokers(&source, &[("log.cleaner.backoff.ms", "300")])?;
     let compacted =
         [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
     clusters.create(topic, 1, &compacted)?;

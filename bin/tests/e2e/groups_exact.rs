@@ -216,7 +216,6 @@ fn loads() -> Vec<Load> {
 /// The first records of all topics; the cleaner has left holes in one of them.
 fn produce(clusters: &Clusters, loads: &[Load]) -> Result<()> {
     let source = clusters.source.bootstrap();
-    clusters.peer.configure_brokers(&source, &[("log.cleaner.backoff.ms", "300")])?;
     let compacted =
         [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
     for load in loads {
