@@ -129,7 +129,8 @@ impl Split {
     }
 
     /// The next span to fetch of what lies between `next` and `end`: the first that nobody has asked for, as long as all
-    /// that is ahead stays within `ahead_limit_bytes`. What is next to be handed over is always asked for.
+    /// that is ahead stays within `ahead_limit_bytes`. What is next to be handed over is always asked for. The ticket is one
+    /// that no span had before.
     pub(super) fn ask(
         &mut self,
         ticket: Ticket,

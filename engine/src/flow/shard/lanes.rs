@@ -69,7 +69,7 @@ impl Shard {
                 let lost = fetch.down(now, lane.incarnation, &mut self.rng, &mut self.frames);
                 let Some(lost) = lost else { return };
                 self.lose_spans(now, lost, effects);
-                self.close_surplus(now, lane.node, effects);
+                self.close_surplus(lane.node, effects);
             }
             Side::Target => {
                 let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
@@ -135,7 +135,7 @@ impl Shard {
         self.frames.release(Charge::Frame(frame));
         self.count(now, id.node, measured, effects);
         if self.is_surplus(at) {
-            self.close_surplus(now, id.node, effects);
+            self.close_surplus(id.node, effects);
         }
     }
 

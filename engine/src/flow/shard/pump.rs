@@ -90,7 +90,9 @@ impl Shard {
                 }
             }
         }
-        self.take_back_spans();
+        if is_full {
+            self.take_back_spans();
+        }
     }
 
     fn pump_produce(&mut self, now: Moment, effects: &mut Vec<Effect>) {

@@ -48,10 +48,9 @@ impl Shard {
 
     /// As many as the budget has room for, with the batches that there are.
     fn most_lanes(&self) -> u16 {
-        let each = match self.sharing().spans {
-            0 => LEAST_SHARE_BYTES,
-            spans => self.largest_batch_bytes().max(LEAST_SHARE_BYTES) * spans + LEAST_SHARE_BYTES,
-        };
+        let largest = self.largest_batch_bytes();
+        let spans = self.spans_of_lane(largest);
+        let each = largest.max(LEAST_SHARE_BYTES) * spans + LEAST_SHARE_BYTES;
         let room = self.settings.under_way_bytes() / each;
         let room = u16::try_from(room).unwrap_or(u16::MAX);
         room.min(self.settings.most_fetch_lanes).max(self.settings.least_fetch_lanes)
@@ -63,15 +62,22 @@ impl Shard {
         splits.map(|slot| slot.flow.largest_batch_bytes()).max().unwrap_or(0)
     }
 
+    /// How many spans a lane may have under way.
+    fn spans_of_lane(&self, largest_batch_bytes: usize) -> usize {
+        match largest_batch_bytes {
+            _ if self.splits.is_empty() => 0,
+            ..=FOLLOWED_BATCH_BYTES => 2,
+            _ => 1,
+        }
+    }
+
     /// Among how many requests the budget is shared now.
     pub(super) fn sharing(&self) -> Sharing {
-        let lanes = self.fetch_lanes.len();
-        if self.splits.is_empty() {
-            return Sharing { lanes, spans: 0, has_others: true };
+        Sharing {
+            lanes: self.fetch_lanes.len(),
+            spans: self.spans_of_lane(self.largest_batch_bytes()),
+            has_others: self.partitions.len() > self.splits.len(),
         }
-        let spans = if self.largest_batch_bytes() <= FOLLOWED_BATCH_BYTES { 2 } else { 1 };
-        let has_others = self.partitions.len() > self.splits.len();
-        Sharing { lanes, spans, has_others }
     }
 
     fn set_lanes(
@@ -97,7 +103,7 @@ impl Shard {
             self.fetch_lanes.entry((node, number)).or_insert_with(|| FetchLane::new(now));
         }
         led.into_iter().for_each(|key| self.update(key));
-        self.close_surplus(now, node, effects);
+        self.close_surplus(node, effects);
     }
 
     /// Whether a lane is one more than its broker is to have.
@@ -106,15 +112,14 @@ impl Shard {
     }
 
     /// Closes lanes that are too many, as soon as no span is on its way there: what other lanes have brought waits for it.
-    pub(super) fn close_surplus(&mut self, now: Moment, node: NodeId, effects: &mut Vec<Effect>) {
+    pub(super) fn close_surplus(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
         let lanes = self.fleets.get(&node).map_or(0, Fleet::lanes);
         let surplus = self.fetch_lanes.range((node, lanes)..=(node, u16::MAX));
         let done = surplus.filter(|(_, lane)| !lane.awaits_span());
         let done: Vec<FetchKey> = done.map(|(at, _)| *at).collect();
         for at in done {
             let Some(mut lane) = self.fetch_lanes.remove(&at) else { continue };
-            let lost = lane.lose(&mut self.frames);
-            self.lose_spans(now, lost, effects);
+            lane.lose(&mut self.frames);
             let ((node, number), incarnation) = (at, lane.link().incarnation());
             let id = LaneId { side: Side::Source, node, number, incarnation };
             effects.push(Effect::Close(id, None));
