@@ -17,7 +17,7 @@ use super::event::PartitionKey;
 use super::fleet::Answered;
 use super::frames::Frames;
 use super::link::Link;
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::settings::ShardSettings;
 use super::split::Asked;
 use crate::model::Moment;
@@ -115,7 +115,7 @@ impl FetchLane {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             link: Link::new(now),
-            pace: Pace::new(),
+            pace: Pace::new(pace::FETCH_BYTES),
             session: FetchSession::default(),
             held_back: BTreeSet::new(),
             next_span: None,
@@ -132,17 +132,13 @@ impl FetchLane {
     /// Starts to connect if that is due; answers the number of the attempt.
     pub(super) fn try_connect(&mut self, now: Moment, last: &mut u64) -> Option<u64> {
         let attempt = self.link.try_connect(now, last)?;
-        self.pace.connecting(now);
+        self.pace = Pace::new(pace::FETCH_BYTES);
         Some(attempt)
     }
 
     /// The attempt with this number succeeded; `false` when it is not the present one.
     pub(super) fn up(&mut self, now: Moment, incarnation: u64) -> bool {
-        let is_present = self.link.up(incarnation);
-        if is_present {
-            self.pace.connected(now);
-        }
-        is_present
+        self.link.up(now, incarnation)
     }
 
     /// The connection with this number is lost, and with it the session; answers the spans that will not come, or `None`
@@ -352,17 +348,18 @@ impl FetchLane {
         waited: Option<Duration>,
     ) -> Answered {
         let took = now - request.since;
-        self.pace.began(waited.unwrap_or(took).min(took));
+        self.link.began(waited.unwrap_or(took).min(took));
+        let round_trip = self.link.round_trip();
         // What had to wait for others tells nothing about sizes.
         if request.is_first && request.span.is_none() {
-            self.pace.answered(took, bytes, request.full_bytes);
+            self.pace.answered(round_trip, took, bytes, request.full_bytes);
         }
         Answered {
             bytes,
             is_full: bytes > 0 && bytes >= request.full_bytes / 2,
             is_aside: request.span.is_none() && (!request.is_first || self.awaits_span()),
             took,
-            round_trip: self.pace.round_trip(),
+            round_trip,
         }
     }
 

@@ -1,14 +1,14 @@
-//! How many lanes lead to one source broker: more as long as more are worth it.
+//! How many lanes lead to one broker: more as long as more are worth it.
 //!
 //! A connection over distance carries what fits into its window for each round trip, and brokers keep that window small
-//! (`socket.send.buffer.bytes`, 100 KiB by default), so a long line is filled by many connections. What the line takes is
+//! (`socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, 100 KiB by default), so a long line is filled by many
+//! connections. What the line takes is
 //! measured, not configured: while all lanes are busy there are more and more of them, in large steps as long as those pay
 //! and in smaller ones then. Once the line is full, more lanes would only take from other shards, which would answer with
 //! more of theirs: so there are no more as soon as each carries clearly less than one did before.
 
 use std::time::Duration;
 
-use super::pace::NEAR;
 use crate::model::Moment;
 
 /// How long the rate is measured at least.
@@ -51,6 +51,8 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Fleet {
     lanes: u16,
     least: u16,
+    /// One lane is enough for a broker that is nearer than this.
+    near: Duration,
     window: Window,
     phase: Phase,
     /// Which of [`STEPS`] is tried.
@@ -111,10 +113,11 @@ pub(super) struct Answered {
 }
 
 impl Fleet {
-    pub(super) fn new(now: Moment, least: u16) -> Self {
+    pub(super) fn new(now: Moment, least: u16, near: Duration) -> Self {
         Self {
             lanes: least.max(1),
             least: least.max(1),
+            near,
             window: Window { since: now, ..Window::default() },
             phase: Phase::Steady,
             step: 0,
@@ -160,7 +163,7 @@ impl Fleet {
         let has_room = of_lane * 100 >= self.best_of_lane * SHARE_PERCENT;
         let most = most.max(1);
         // A machine that is busy makes a near broker look far to some lanes, never a far one near.
-        let is_near = window.nearest.is_some_and(|round_trip| round_trip < NEAR);
+        let is_near = window.nearest.is_some_and(|round_trip| round_trip < self.near);
         let lanes = if is_near && before > self.least {
             self.give_up(now, self.least)
         } else {
@@ -229,6 +232,7 @@ mod tests {
     use super::*;
 
     const MOST: u16 = 64;
+    const NEAR: Duration = Duration::from_millis(2);
 
     /// A line with this round trip, on which each connection carries 100 KiB for each of them, and all together no more
     /// than `line` bytes in a second.
@@ -251,10 +255,10 @@ mod tests {
     #[test]
     fn a_long_line_is_filled() {
         let mut now = Moment::default();
-        let mut fleet = Fleet::new(now, 1);
+        let mut fleet = Fleet::new(now, 1, NEAR);
         run(&mut fleet, &mut now, 100, 125_000_000, 60);
         assert_eq!(fleet.lanes(), 64, "each carries 1 MB/s");
-        let mut fleet = Fleet::new(now, 1);
+        let mut fleet = Fleet::new(now, 1, NEAR);
         run(&mut fleet, &mut now, 100, 12_500_000, 25);
         assert!((8..=16).contains(&fleet.lanes()), "{}", fleet.lanes());
     }
@@ -263,7 +267,7 @@ mod tests {
     #[test]
     fn those_that_share_a_line_do_not_drive_each_other_up() {
         let mut now = Moment::default();
-        let mut fleets = [Fleet::new(now, 1), Fleet::new(now, 1)];
+        let mut fleets = [Fleet::new(now, 1, NEAR), Fleet::new(now, 1, NEAR)];
         let round_trip = Duration::from_millis(100);
         let bytes = 400 << 10;
         for turn in 0..2_000 {
@@ -289,7 +293,7 @@ mod tests {
     #[test]
     fn what_brings_nothing_is_tried_ever_more_seldom() {
         let mut now = Moment::default();
-        let mut fleet = Fleet::new(now, 1);
+        let mut fleet = Fleet::new(now, 1, NEAR);
         run(&mut fleet, &mut now, 50, 1_000_000, 40);
         assert_eq!((fleet.lanes(), fleet.pause), (1, PAUSE.0 * 2));
         run(&mut fleet, &mut now, 50, 1_000_000, 150);
@@ -299,7 +303,7 @@ mod tests {
     #[test]
     fn a_near_broker_has_one_lane() {
         let mut now = Moment::default();
-        let mut fleet = Fleet::new(now, 1);
+        let mut fleet = Fleet::new(now, 1, NEAR);
         run(&mut fleet, &mut now, 1, 1 << 40, 20);
         assert_eq!(fleet.lanes(), 1);
     }
@@ -307,7 +311,7 @@ mod tests {
     #[test]
     fn a_near_broker_that_looked_far_has_one_lane_again() {
         let mut now = Moment::default();
-        let mut fleet = Fleet::new(now, 1);
+        let mut fleet = Fleet::new(now, 1, NEAR);
         run(&mut fleet, &mut now, 3, 1 << 40, 2);
         assert!(fleet.lanes() > 1);
         let far = Duration::from_millis(3);
@@ -324,7 +328,7 @@ mod tests {
     #[test]
     fn lanes_go_when_there_is_little_to_carry() {
         let mut now = Moment::default();
-        let mut fleet = Fleet::new(now, 2);
+        let mut fleet = Fleet::new(now, 2, NEAR);
         run(&mut fleet, &mut now, 100, 125_000_000, 60);
         for _ in 0..1000 {
             now = now + Duration::from_millis(500);

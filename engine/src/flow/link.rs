@@ -1,4 +1,5 @@
-//! The state of one connection as the machines see it: away, being opened, or up, with backoff between attempts.
+//! The state of one connection as the machines see it: away, being opened, or up, with backoff between attempts; and how far
+//! away its broker is.
 
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ pub(super) struct Link {
     state: LinkState,
     incarnation: u64,
     failures: u32,
+    /// When the attempt was begun.
+    since: Moment,
+    /// The shortest that anything took there and back: opening the connection, or until an answer began.
+    round_trip: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +31,8 @@ enum LinkState {
 
 impl Link {
     pub(super) fn new(now: Moment) -> Self {
-        Self { state: LinkState::Down { retry_at: now }, incarnation: 0, failures: 0 }
+        let state = LinkState::Down { retry_at: now };
+        Self { state, incarnation: 0, failures: 0, since: now, round_trip: None }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -50,6 +56,8 @@ impl Link {
                 self.state = LinkState::Connecting;
                 *last += 1;
                 self.incarnation = *last;
+                // What was measured belongs to another connection.
+                (self.since, self.round_trip) = (now, None);
                 Some(self.incarnation)
             }
             _ => None,
@@ -65,12 +73,25 @@ impl Link {
     }
 
     /// The attempt with this number succeeded; `false` when it is not the present one.
-    pub(super) fn up(&mut self, incarnation: u64) -> bool {
+    pub(super) fn up(&mut self, now: Moment, incarnation: u64) -> bool {
         let present = incarnation == self.incarnation && self.state == LinkState::Connecting;
         if present {
             self.state = LinkState::Up;
+            // That took two round trips at least, TCP's and that of the first question.
+            self.round_trip = Some((now - self.since) / 2);
         }
         present
+    }
+
+    /// An answer began so long after its request was sent.
+    pub(super) fn began(&mut self, waited: Duration) {
+        // A machine that is busy makes a near broker look far for a while, never a far one near.
+        self.round_trip = Some(self.round_trip.map_or(waited, |shortest| shortest.min(waited)));
+    }
+
+    /// The shortest time there and back, as far as it is known.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip.unwrap_or_default()
     }
 
     /// An answer came: the connection is good, so the next loss starts with a short wait again.
@@ -107,15 +128,31 @@ mod tests {
         let mut link = Link::new(start);
         let mut last = 0;
         let first = link.try_connect(start, &mut last).expect("due at once");
-        assert!(link.up(first));
+        assert!(link.up(start, first));
         assert!(link.down(start, first, &mut rng));
         assert!(!link.down(start, first, &mut rng));
         let retry_at = link.retry_at().expect("down");
         assert!(retry_at > start);
         assert_eq!(link.try_connect(start, &mut last), None);
         let second = link.try_connect(retry_at, &mut last).expect("due");
-        assert!(!link.up(first) && !link.is_up_as(first));
-        assert!(link.up(second) && link.is_up_as(second));
+        assert!(!link.up(retry_at, first) && !link.is_up_as(first));
+        assert!(link.up(retry_at, second) && link.is_up_as(second));
+    }
+
+    #[test]
+    fn a_broker_is_as_near_as_its_answers_begin_early() {
+        let (start, ms) = (Moment::default(), Duration::from_millis);
+        let mut link = Link::new(start);
+        let attempt = link.try_connect(start, &mut 0).expect("due at once");
+        assert!(link.up(start + ms(120), attempt));
+        assert_eq!(link.round_trip(), ms(60));
+        link.began(ms(7));
+        link.began(ms(90));
+        assert_eq!(link.round_trip(), ms(7));
+        assert!(link.down(start, attempt, &mut fastrand::Rng::with_seed(1)));
+        let again = link.retry_at().expect("down");
+        assert!(link.try_connect(again, &mut 1).is_some());
+        assert_eq!(link.round_trip(), ms(0), "the next may be another broker");
     }
 
     #[test]

@@ -336,6 +336,11 @@ impl PartitionFlow {
         }
     }
 
+    /// An answer of the target is still to come.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.target.is_waiting()
+    }
+
     /// Nothing that was sent is without an answer.
     pub(super) fn is_settled(&self) -> bool {
         self.target.is_empty()

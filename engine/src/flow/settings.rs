@@ -82,6 +82,10 @@ pub struct ShardSettings {
     pub least_fetch_lanes: u16,
     /// How many, if they pay.
     pub most_fetch_lanes: u16,
+    /// How few lanes there may be to one target broker.
+    pub least_produce_lanes: u16,
+    /// How many, if they pay.
+    pub most_produce_lanes: u16,
     /// How long a broker may hold an empty fetch, in milliseconds.
     pub fetch_max_wait_ms: i32,
     /// How many bytes end that wait.
@@ -110,6 +114,8 @@ impl Default for ShardSettings {
             fetch_partition_max_bytes: 1 << 20,
             least_fetch_lanes: 1,
             most_fetch_lanes: 256,
+            least_produce_lanes: 1,
+            most_produce_lanes: 256,
             fetch_max_wait_ms: 500,
             fetch_min_bytes: 1,
             produce_max_bytes: 1 << 20,

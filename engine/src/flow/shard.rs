@@ -10,6 +10,7 @@ mod placement;
 mod pump;
 mod rounds;
 mod spans;
+mod target_lanes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -38,8 +39,11 @@ use crate::model::{Moment, Pair, Side, TopicIds, TopicPartition};
 /// Partitions of a shard that compare logs at the same time: each holds a few megabytes.
 const RECOVERIES: usize = 8;
 
-/// A lane towards a source broker: the broker, and which of its lanes.
-type FetchKey = (NodeId, u16);
+/// A lane towards a broker of one side: the broker, and which of its lanes.
+type LaneKey = (NodeId, u16);
+
+/// How many lanes the brokers of one side are to have.
+type Fleets = BTreeMap<NodeId, Fleet>;
 
 /// Progress of one partition, for status and for the positions that are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,16 +119,16 @@ pub struct Shard {
     /// The keys by topic and partition, as the source calls them.
     keys: BTreeMap<(Arc<str>, i32), PartitionKey>,
     next_key: PartitionKey,
-    fetch_lanes: BTreeMap<FetchKey, FetchLane>,
-    /// How many lanes the source's brokers are to have.
-    fleets: BTreeMap<NodeId, Fleet>,
+    fetch_lanes: BTreeMap<LaneKey, FetchLane>,
+    source_fleets: Fleets,
     /// Partitions whose index may have changed since somebody asked.
     changed: Vec<PartitionKey>,
     /// Partitions that several lanes read.
     splits: BTreeSet<PartitionKey>,
     /// The number of the last span; no two have the same, of whatever partition they are.
     last_ticket: Ticket,
-    produce_lanes: BTreeMap<NodeId, ProduceLane>,
+    produce_lanes: BTreeMap<LaneKey, ProduceLane>,
+    target_fleets: Fleets,
     frames: Frames,
     /// Where fetches wait, if there is a limit of bandwidth.
     gate: Option<Gate>,
@@ -144,7 +148,7 @@ pub struct Shard {
     /// The number of the last connection.
     last_incarnation: u64,
     /// The lane whose turn it is to ask for records.
-    next_fetch: FetchKey,
+    next_fetch: LaneKey,
     draining: bool,
     drained: bool,
 }
@@ -152,7 +156,9 @@ pub struct Shard {
 #[derive(Debug)]
 struct Slot {
     flow: PartitionFlow,
-    /// Waits in the ready list of its target leader's lane.
+    /// Which of the lanes to its target leader it is on.
+    lane: u16,
+    /// Waits in the ready list of that lane.
     ready: bool,
     /// How many answers in a row were full, and full of it alone.
     alone: u32,
@@ -169,6 +175,13 @@ struct Refresh {
     fruitless: u32,
 }
 
+impl Slot {
+    /// The lane to its target leader that it is on.
+    fn produce_lane(&self) -> Option<LaneKey> {
+        self.flow.target_leader.map(|leader| (leader.node, self.lane))
+    }
+}
+
 impl Shard {
     /// A shard without partitions.
     pub fn new(settings: ShardSettings, seed: u64) -> Self {
@@ -182,11 +195,12 @@ impl Shard {
             keys: BTreeMap::new(),
             next_key: 0,
             fetch_lanes: BTreeMap::new(),
-            fleets: BTreeMap::new(),
+            source_fleets: Fleets::new(),
             changed: Vec::new(),
             splits: BTreeSet::new(),
             last_ticket: 0,
             produce_lanes: BTreeMap::new(),
+            target_fleets: Fleets::new(),
             views: [None, None],
             refresh: [Refresh::default(), Refresh::default()],
             wakes: BTreeSet::new(),
@@ -278,9 +292,9 @@ impl Shard {
 
     /// A partition's state, and whether its connections are up.
     fn state(&self, key: PartitionKey, slot: &Slot) -> PartitionState {
-        let home = |leader: Leader| home(&self.fleets, key, leader.node);
+        let home = |leader: Leader| home(&self.source_fleets, key, leader.node);
         let source = slot.flow.source_leader.and_then(|at| self.fetch_lanes.get(&home(at)));
-        let target = slot.flow.target_leader.and_then(|at| self.produce_lanes.get(&at.node));
+        let target = slot.produce_lane().and_then(|at| self.produce_lanes.get(&at));
         let connected = source.is_some_and(|lane| lane.link().is_up())
             && target.is_some_and(|lane| lane.link.is_up());
         match slot.flow.state() {
@@ -348,7 +362,7 @@ impl Shard {
         self.next_key += 1;
         let source = &flow.spec.source;
         self.keys.insert((source.topic.clone(), source.index), key);
-        let slot = Slot { flow, ready: false, alone: 0, changed: false };
+        let slot = Slot { flow, lane: 0, ready: false, alone: 0, changed: false };
         self.partitions.insert(key, Box::new(slot));
         self.act_on(key, notes, effects);
         for side in [Side::Source, Side::Target] {
@@ -452,8 +466,10 @@ impl Shard {
 
     /// Brings a partition's place in its session and in its lane's ready list up to date.
     fn update(&mut self, key: PartitionKey) {
+        let is_on_its_lane = self.change_lane(key);
         let Some(slot) = self.partitions.get_mut(&key) else { return };
-        let home = slot.flow.source_leader.map(|leader| home(&self.fleets, key, leader.node));
+        let home =
+            slot.flow.source_leader.map(|leader| home(&self.source_fleets, key, leader.node));
         if !slot.changed {
             slot.changed = true;
             self.changed.push(key);
@@ -476,9 +492,9 @@ impl Shard {
             }
         }
         if !slot.ready
+            && is_on_its_lane
             && slot.flow.can_send()
-            && let Some(lane) =
-                slot.flow.target_leader.and_then(|leader| self.produce_lanes.get_mut(&leader.node))
+            && let Some(lane) = slot.produce_lane().and_then(|at| self.produce_lanes.get_mut(&at))
         {
             let admits = |round: &mut Round| lane.link.is_up() && round.admits(key);
             if self.round.as_mut().is_none_or(admits) {

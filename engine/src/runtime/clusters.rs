@@ -79,6 +79,8 @@ pub(super) fn shard_settings(
             .unwrap_or(defaults.fetch_partition_max_bytes),
         least_fetch_lanes: defaults.least_fetch_lanes,
         most_fetch_lanes: defaults.most_fetch_lanes,
+        least_produce_lanes: defaults.least_produce_lanes,
+        most_produce_lanes: defaults.most_produce_lanes,
         fetch_max_wait_ms: i32::try_from(consumer.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
         fetch_min_bytes: consumer.fetch_min_bytes,
         produce_max_bytes: config

@@ -44,11 +44,11 @@ struct Shape {
 }
 
 /// A partition, an offset, most bytes; or a count of batches.
-type Part = (i32, i64, usize);
+pub(crate) type Part = (i32, i64, usize);
 
 /// What a broker does for one connection: one request at a time.
 #[derive(Debug, Default)]
-struct Connection {
+pub(crate) struct Connection {
     /// Whoever got something is the last.
     session: Vec<Part>,
     /// On their way, or waiting for those before them.
@@ -134,7 +134,7 @@ impl Distance {
         }
         for (lane, parts) in arrived {
             let records = parts.iter().map(|(index, offset, count)| {
-                (*index, ErrorCode::NONE, self.records(*offset, *count))
+                (*index, ErrorCode::NONE, repeated(&self.batch, *offset, *count))
             });
             let records = records.collect();
             self.rig.answer_fetch(lane, records);
@@ -191,15 +191,6 @@ impl Distance {
         }
     }
 
-    fn records(&self, first: i64, count: usize) -> Bytes {
-        let mut all = BytesMut::with_capacity(self.batch.len() * count);
-        for offset in first..first + count as i64 {
-            all.extend_from_slice(&offset.to_be_bytes());
-            all.extend_from_slice(&self.batch[8..]);
-        }
-        all.freeze()
-    }
-
     /// The target takes one request after the other.
     fn deliver(&mut self) {
         loop {
@@ -234,7 +225,7 @@ impl Distance {
 }
 
 impl Connection {
-    fn ask(&mut self, request: &RawFetch, until_ms: u64) {
+    pub(crate) fn ask(&mut self, request: &RawFetch, until_ms: u64) {
         let wanted = request.topics.iter().flat_map(|topic| &topic.partitions);
         let wanted = wanted.map(|want| (want.index, want.offset, want.max_bytes as usize));
         let max_bytes = request.max_bytes as usize;
@@ -255,6 +246,13 @@ impl Connection {
             }
         }
         self.asked.push_back(Question { until_ms, max_bytes, alone: None });
+    }
+
+    /// What a request that comes now is answered with, where no line is between.
+    pub(crate) fn at_once(&mut self, request: &RawFetch, batch_bytes: usize) -> Vec<Part> {
+        self.ask(request, 0);
+        self.read(0, batch_bytes);
+        self.sending.take().map(|(_, parts)| parts).unwrap_or_default()
     }
 
     /// A request that has come is answered with whole batches up to both limits, one at least (KIP-74).
@@ -283,6 +281,16 @@ impl Connection {
         let bytes = parts.iter().map(|(_, _, count)| count * batch_bytes).sum::<usize>() as f64;
         self.sending = Some((bytes, parts));
     }
+}
+
+/// So many copies of a batch of one record, from this offset on.
+pub(crate) fn repeated(batch: &Bytes, first: i64, count: usize) -> Bytes {
+    let mut all = BytesMut::with_capacity(batch.len() * count);
+    for offset in first..first + count as i64 {
+        all.extend_from_slice(&offset.to_be_bytes());
+        all.extend_from_slice(&batch[8..]);
+    }
+    all.freeze()
 }
 
 /// What arrives in a second of the last twenty, in megabytes; what is held stays within the budget.

@@ -17,6 +17,7 @@ mod scenarios;
 mod translate;
 mod trouble;
 mod truth;
+mod upload;
 mod workload;
 mod world;
 mod writers;

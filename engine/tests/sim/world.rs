@@ -162,6 +162,7 @@ impl World {
             produce_max_bytes: 1 << rng.u32(8..23),
             least_fetch_lanes: rng.u16(1..5),
             most_fetch_lanes: 6,
+            least_produce_lanes: rng.u16(1..4),
             batches: if rng.bool() { BatchMode::Auto } else { BatchMode::Sealed },
             isolation,
             on_gap: plan.on_gap,

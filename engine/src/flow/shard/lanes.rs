@@ -5,13 +5,13 @@ use protocol_client::wire::error_code::{ErrorCode, RetryClass};
 use protocol_client::wire::fetch::RawFetchAnswer;
 use protocol_client::wire::produce::{ProducedPartition, RawProduceAnswer};
 
-use super::super::event::{Effect, LaneId, NodeId};
+use super::super::event::{Effect, LaneId};
 use super::super::fetch_lane::Brought;
 use super::super::frames::Charge;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
 use super::super::target_side::Outcome;
-use super::Shard;
+use super::{LaneKey, Shard};
 use crate::model::{Moment, Side, TopicPartition};
 
 impl Shard {
@@ -23,26 +23,27 @@ impl Shard {
                 fetch.is_some_and(|fetch| fetch.up(now, attempt))
             }
             Side::Target => {
-                let produce = self.produce_lanes.get_mut(&lane.node);
-                produce.is_some_and(|produce| produce.link.up(attempt))
+                let produce = self.produce_lanes.get_mut(&(lane.node, lane.number));
+                produce.is_some_and(|produce| produce.link.up(now, attempt))
             }
         };
         if !is_up {
             // It took so long that nobody wants it any more.
             effects.push(Effect::Close(lane, None));
         } else if lane.side == Side::Target {
-            self.set_stalled(lane.node, false);
+            self.set_stalled((lane.node, lane.number), false);
         }
     }
 
-    /// Tells the partitions of a target broker whether it answers.
-    fn set_stalled(&mut self, node: NodeId, stalled: bool) {
-        if !self.produce_lanes.get_mut(&node).is_some_and(|lane| lane.set_stalled(stalled)) {
+    /// Tells the partitions of a lane to a target broker whether that answers.
+    fn set_stalled(&mut self, at: LaneKey, stalled: bool) {
+        let Some(lane) = self.produce_lanes.get_mut(&at) else { return };
+        if !lane.set_stalled(stalled) || lane.is_deserted() {
             return;
         }
         let mut keys = Vec::new();
         for (key, slot) in &mut self.partitions {
-            if slot.flow.target_leader.is_some_and(|leader| leader.node == node) {
+            if slot.produce_lane() == Some(at) {
                 slot.flow.set_stalled(stalled, &mut self.frames);
                 keys.push(*key);
             }
@@ -52,13 +53,9 @@ impl Shard {
 
     pub(super) fn find_stalls(&mut self, now: Moment) {
         let late = |lane: &ProduceLane| lane.stall_at().is_some_and(|at| at <= now);
-        let nodes: Vec<NodeId> = self
-            .produce_lanes
-            .iter()
-            .filter(|(_, lane)| late(lane))
-            .map(|(node, _)| *node)
-            .collect();
-        nodes.into_iter().for_each(|node| self.set_stalled(node, true));
+        let found = self.produce_lanes.iter().filter(|(_, lane)| late(lane));
+        let found: Vec<LaneKey> = found.map(|(at, _)| *at).collect();
+        found.into_iter().for_each(|at| self.set_stalled(at, true));
     }
 
     pub(super) fn on_lane_down(&mut self, now: Moment, lane: LaneId, effects: &mut Vec<Effect>) {
@@ -72,7 +69,8 @@ impl Shard {
                 self.close_surplus(lane.node, effects);
             }
             Side::Target => {
-                let Some(produce) = self.produce_lanes.get_mut(&lane.node) else { return };
+                let at = (lane.node, lane.number);
+                let Some(produce) = self.produce_lanes.get_mut(&at) else { return };
                 if !produce.link.down(now, lane.incarnation, &mut self.rng) {
                     return;
                 }
@@ -82,7 +80,8 @@ impl Shard {
                     self.with(now, key, effects, |flow, cx| flow.on_produced(request, lost, cx));
                 }
                 self.round.iter_mut().for_each(Round::lost_broker);
-                self.set_stalled(lane.node, true);
+                self.set_stalled(at, true);
+                self.close_deserted(at, effects);
             }
         }
         self.refresh[lane.side as usize].wanted = true;
@@ -147,13 +146,14 @@ impl Shard {
         answer: &RawProduceAnswer,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.produce_lanes.get_mut(&id.node) else { return };
+        let at = (id.node, id.number);
+        let Some(lane) = self.produce_lanes.get_mut(&at) else { return };
         if !lane.link.is_up_as(id.incarnation) {
             return;
         }
         lane.link.worked();
-        let carried = lane.answered(request).unwrap_or_default();
-        self.set_stalled(id.node, false);
+        let Some((carried, measured)) = lane.answered(now, request) else { return };
+        self.set_stalled(at, false);
         for (at, key) in carried.into_iter().enumerate() {
             self.round.iter_mut().for_each(Round::answered);
             self.with(now, key, effects, |flow, cx| {
@@ -163,6 +163,8 @@ impl Shard {
                 flow.on_produced(request, outcome, cx);
             });
         }
+        self.count_produced(now, id.node, measured, effects);
+        self.close_deserted(at, effects);
     }
 }
 

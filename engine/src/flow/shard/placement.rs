@@ -9,10 +9,12 @@ use protocol_client::cluster::{self, ClusterView};
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::fetch_lane::FetchLane;
 use super::super::fleet::Fleet;
+use super::super::pace;
 use super::super::partition::{Leader, PartitionFlow};
-use super::super::produce_lane::ProduceLane;
+use super::super::produce_lane::{FAR, ProduceLane};
 use super::super::round::Round;
-use super::{FetchKey, Shard, Slot};
+use super::spans::home;
+use super::{LaneKey, Shard, Slot};
 use crate::model::{Moment, Side};
 
 /// Least time between two refreshes of one cluster's metadata.
@@ -103,7 +105,8 @@ impl Shard {
         slot.flow.source_leader = leader;
         if let Some(leader) = leader {
             let least = self.settings.least_fetch_lanes;
-            let fleet = self.fleets.entry(leader.node).or_insert_with(|| Fleet::new(now, least));
+            let fleet = self.source_fleets.entry(leader.node);
+            let fleet = fleet.or_insert_with(|| Fleet::new(now, least, pace::NEAR));
             for number in 0..fleet.lanes() {
                 let lane = (leader.node, number);
                 self.fetch_lanes.entry(lane).or_insert_with(|| FetchLane::new(now));
@@ -129,10 +132,22 @@ impl Shard {
         }
         leave_target(&mut self.produce_lanes, key, slot);
         slot.flow.target_leader = leader;
-        let lane = leader.map(|leader| {
-            self.produce_lanes.entry(leader.node).or_insert_with(|| ProduceLane::new(now))
+        let lane = leader.and_then(|leader| {
+            let least = self.settings.least_produce_lanes;
+            let fleet = self.target_fleets.entry(leader.node);
+            let fleet = fleet.or_insert_with(|| Fleet::new(now, least, FAR));
+            for number in 0..fleet.lanes() {
+                let lane = (leader.node, number);
+                self.produce_lanes.entry(lane).or_insert_with(|| ProduceLane::new(now));
+            }
+            let home = home(&self.target_fleets, key, leader.node);
+            slot.lane = home.1;
+            self.produce_lanes.get_mut(&home)
         });
-        let stalled = lane.is_none_or(|lane| lane.is_stalled());
+        let stalled = lane.is_none_or(|lane| {
+            lane.join();
+            lane.is_stalled()
+        });
         slot.flow.set_stalled(stalled, &mut self.frames);
         if before.is_some() {
             self.with(now, key, effects, PartitionFlow::on_leader_moved);
@@ -156,7 +171,7 @@ impl Shard {
         match side {
             Side::Source => {
                 let frames = &mut self.frames;
-                self.fleets.retain(|node, _| led.contains(node));
+                self.source_fleets.retain(|node, _| led.contains(node));
                 self.fetch_lanes.retain(|(node, number), lane| {
                     let keep = led.contains(node);
                     if !keep {
@@ -169,12 +184,13 @@ impl Shard {
             }
             Side::Target => {
                 let round = &mut self.round;
-                self.produce_lanes.retain(|node, lane| {
+                self.target_fleets.retain(|node, _| led.contains(node));
+                self.produce_lanes.retain(|(node, number), lane| {
                     let keep = led.contains(node);
                     if !keep {
                         let lost = lane.lose().into_iter();
                         lost.for_each(|_| round.iter_mut().for_each(Round::answered));
-                        close(*node, 0, lane.link.incarnation());
+                        close(*node, *number, lane.link.incarnation());
                     }
                     keep
                 });
@@ -185,7 +201,7 @@ impl Shard {
 
 /// Takes a partition off the lanes that fetch it.
 pub(super) fn leave_source(
-    lanes: &mut BTreeMap<FetchKey, FetchLane>,
+    lanes: &mut BTreeMap<LaneKey, FetchLane>,
     key: PartitionKey,
     slot: &Slot,
 ) {
@@ -194,16 +210,14 @@ pub(super) fn leave_source(
     lanes.for_each(|(_, lane)| lane.leave(key, false));
 }
 
-/// Takes a partition off the lane that it waits on.
+/// Takes a partition off the lane to its target leader.
 pub(super) fn leave_target(
-    lanes: &mut BTreeMap<NodeId, ProduceLane>,
+    lanes: &mut BTreeMap<LaneKey, ProduceLane>,
     key: PartitionKey,
     slot: &mut Slot,
 ) {
-    let lane = slot.flow.target_leader.and_then(|leader| lanes.get_mut(&leader.node));
-    if std::mem::take(&mut slot.ready)
-        && let Some(lane) = lane
-    {
-        lane.drop_ready(key);
+    let waits = std::mem::take(&mut slot.ready);
+    if let Some(lane) = slot.produce_lane().and_then(|at| lanes.get_mut(&at)) {
+        lane.leave(key, waits);
     }
 }

@@ -5,12 +5,12 @@ use std::ops::Bound;
 use protocol_client::wire::produce::{Acks, ProducePartition, RawProduce};
 
 use super::super::bandwidth::Gate;
-use super::super::event::{Effect, LaneId, NodeId};
+use super::super::event::{Effect, LaneId};
 use super::super::fetch_lane::Urgency;
 use super::super::partition::Cx;
 use super::super::produce_lane::ProduceLane;
 use super::super::round::Round;
-use super::Shard;
+use super::{LaneKey, Shard};
 use crate::model::{Moment, Side};
 
 /// For so many partitions a request has room from the start.
@@ -97,23 +97,18 @@ impl Shard {
 
     fn pump_produce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let mut last = Bound::Unbounded;
-        while let Some((&node, lane)) =
-            self.produce_lanes.range_mut((last, Bound::Unbounded)).next()
+        while let Some((&at, lane)) = self.produce_lanes.range_mut((last, Bound::Unbounded)).next()
         {
-            last = Bound::Excluded(node);
+            last = Bound::Excluded(at);
             if let Some(incarnation) = lane.link.try_connect(now, &mut self.last_incarnation) {
-                effects.push(Effect::Connect(LaneId {
-                    side: Side::Target,
-                    node,
-                    number: 0,
-                    incarnation,
-                }));
+                let (side, (node, number)) = (Side::Target, at);
+                effects.push(Effect::Connect(LaneId { side, node, number, incarnation }));
             }
             let Some(producer) = self.producer.map(|producer| (producer.id, producer.epoch)) else {
                 continue;
             };
-            while self.produce_lanes.get(&node).is_some_and(ProduceLane::can_send) {
-                if !self.send_request(now, node, producer, effects) {
+            while self.produce_lanes.get(&at).is_some_and(ProduceLane::can_send) {
+                if !self.send_request(now, at, producer, effects) {
                     break;
                 }
             }
@@ -124,25 +119,25 @@ impl Shard {
     fn send_request(
         &mut self,
         now: Moment,
-        node: NodeId,
+        at: LaneKey,
         producer: (i64, i16),
         effects: &mut Vec<Effect>,
     ) -> bool {
         let request = self.next_request;
         let mut bytes = 0;
-        let waiting = self.produce_lanes.get(&node).map_or(0, ProduceLane::ready_len);
+        let waiting = self.produce_lanes.get(&at).map_or(0, ProduceLane::ready_len);
         let mut partitions = Vec::with_capacity(waiting.min(USUAL_PARTITIONS));
         let mut carried = Vec::with_capacity(waiting.min(USUAL_PARTITIONS));
         for _ in 0..waiting {
             if bytes >= self.settings.produce_max_bytes {
                 break;
             }
-            let Some(key) = self.produce_lanes.get_mut(&node).and_then(ProduceLane::take_ready)
+            let Some(key) = self.produce_lanes.get_mut(&at).and_then(ProduceLane::take_ready)
             else {
                 break;
             };
             let Some(slot) = self.partitions.get_mut(&key) else { continue };
-            if slot.flow.target_leader.is_none_or(|leader| leader.node != node) {
+            if slot.produce_lane() != Some(at) {
                 continue;
             }
             slot.ready = false;
@@ -179,10 +174,10 @@ impl Shard {
             return false;
         }
         self.next_request += 1;
-        let Some(lane) = self.produce_lanes.get_mut(&node) else { return false };
-        lane.sent(now, request, carried);
-        let incarnation = lane.link.incarnation();
-        let id = LaneId { side: Side::Target, node, number: 0, incarnation };
+        let Some(lane) = self.produce_lanes.get_mut(&at) else { return false };
+        lane.sent(now, request, bytes, carried);
+        let ((node, number), incarnation) = (at, lane.link.incarnation());
+        let id = LaneId { side: Side::Target, node, number, incarnation };
         let produce = RawProduce {
             acks: Acks::All,
             timeout_ms: self.settings.produce_timeout_ms,

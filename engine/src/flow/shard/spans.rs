@@ -1,7 +1,5 @@
 //! Several lanes to one source broker: how many, who is on which, and which of them help to read one partition.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use protocol_client::conn::fetch_session::SessionTopic;
 use protocol_client::wire::fetch::FetchPartition;
@@ -10,7 +8,7 @@ use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
 use super::super::fetch_lane::{FetchLane, Sharing, Span};
 use super::super::fleet::{Answered, Fleet};
 use super::super::split::Asked;
-use super::{FetchKey, Shard, Slot};
+use super::{Fleets, LaneKey, Shard, Slot};
 use crate::model::{Moment, Side};
 
 /// How many full answers in a row a partition has to fill before others help its lane.
@@ -38,7 +36,7 @@ impl Shard {
         effects: &mut Vec<Effect>,
     ) {
         let most = self.most_lanes();
-        let Some(fleet) = self.fleets.get_mut(&node) else { return };
+        let Some(fleet) = self.source_fleets.get_mut(&node) else { return };
         let before = fleet.lanes();
         if fleet.answered(now, answered, most) {
             let after = fleet.lanes();
@@ -107,16 +105,16 @@ impl Shard {
     }
 
     /// Whether a lane is one more than its broker is to have.
-    pub(super) fn is_surplus(&self, (node, number): FetchKey) -> bool {
-        self.fleets.get(&node).is_none_or(|fleet| number >= fleet.lanes())
+    pub(super) fn is_surplus(&self, (node, number): LaneKey) -> bool {
+        self.source_fleets.get(&node).is_none_or(|fleet| number >= fleet.lanes())
     }
 
     /// Closes lanes that are too many, as soon as no span is on its way there: what other lanes have brought waits for it.
     pub(super) fn close_surplus(&mut self, node: NodeId, effects: &mut Vec<Effect>) {
-        let lanes = self.fleets.get(&node).map_or(0, Fleet::lanes);
+        let lanes = self.source_fleets.get(&node).map_or(0, Fleet::lanes);
         let surplus = self.fetch_lanes.range((node, lanes)..=(node, u16::MAX));
         let done = surplus.filter(|(_, lane)| !lane.awaits_span());
-        let done: Vec<FetchKey> = done.map(|(at, _)| *at).collect();
+        let done: Vec<LaneKey> = done.map(|(at, _)| *at).collect();
         for at in done {
             let Some(mut lane) = self.fetch_lanes.remove(&at) else { continue };
             lane.lose(&mut self.frames);
@@ -137,7 +135,7 @@ impl Shard {
         let is_alone = answered.is_full && records.len() >= answered.bytes / 4 * 3;
         slot.alone = if is_alone { slot.alone.saturating_add(1) } else { 0 };
         let leader = slot.flow.source_leader;
-        let has_help = leader.is_some_and(|leader| !has_one_lane(&self.fleets, leader.node));
+        let has_help = leader.is_some_and(|leader| !has_one_lane(&self.source_fleets, leader.node));
         if slot.alone >= ALONE && has_help {
             slot.flow.begin_split(records);
             self.update(key);
@@ -149,11 +147,10 @@ impl Shard {
         if self.splits.is_empty() {
             return;
         }
-        let takes = |(at, lane): &(&FetchKey, &FetchLane)| {
+        let takes = |(at, lane): &(&LaneKey, &FetchLane)| {
             lane.takes_span(sharing.spans) && !self.is_surplus(**at)
         };
-        let free: Vec<FetchKey> =
-            self.fetch_lanes.iter().filter(takes).map(|(at, _)| *at).collect();
+        let free: Vec<LaneKey> = self.fetch_lanes.iter().filter(takes).map(|(at, _)| *at).collect();
         let ahead_limit_bytes = self.settings.ahead_bytes() / self.splits.len();
         // The rest is for those that have come before it is their turn.
         let spans = (sharing.lanes * sharing.spans).max(1);
@@ -176,7 +173,7 @@ impl Shard {
                     continue;
                 };
                 // A lane that is left alone reads in order: first what is missing, then as if nothing had been split.
-                let is_alone = has_one_lane(&self.fleets, at.0);
+                let is_alone = has_one_lane(&self.source_fleets, at.0);
                 let limit_bytes = if is_alone { 0 } else { ahead_limit_bytes };
                 self.last_ticket += 1;
                 let asked = slot.flow.next_span(self.last_ticket, wish_bytes, limit_bytes);
@@ -219,7 +216,7 @@ impl Shard {
             let Some(slot) = self.partitions.get(key) else { return true };
             let flow = &slot.flow;
             let node = flow.source_leader.map(|leader| leader.node);
-            let is_alone = node.is_none_or(|node| has_one_lane(&self.fleets, node));
+            let is_alone = node.is_none_or(|node| has_one_lane(&self.source_fleets, node));
             flow.is_split_over() || (is_alone && flow.is_split_empty())
         };
         let idle: Vec<PartitionKey> = self.splits.iter().filter(is_idle).copied().collect();
@@ -249,16 +246,16 @@ impl Shard {
 }
 
 /// Whether a broker has one lane only.
-fn has_one_lane(fleets: &BTreeMap<NodeId, Fleet>, node: NodeId) -> bool {
+fn has_one_lane(fleets: &Fleets, node: NodeId) -> bool {
     fleets.get(&node).is_none_or(|fleet| fleet.lanes() == 1)
 }
 
 /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
-pub(super) fn home(fleets: &BTreeMap<NodeId, Fleet>, key: PartitionKey, node: NodeId) -> FetchKey {
+pub(super) fn home(fleets: &Fleets, key: PartitionKey, node: NodeId) -> LaneKey {
     let lanes = fleets.get(&node).map_or(1, Fleet::lanes);
     (node, home_of(key, lanes))
 }
 
-fn home_of(key: PartitionKey, lanes: u16) -> u16 {
+pub(super) fn home_of(key: PartitionKey, lanes: u16) -> u16 {
     u16::try_from(key % u32::from(lanes.max(1))).unwrap_or(0)
 }
