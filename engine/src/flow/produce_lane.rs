@@ -80,9 +80,15 @@ impl ProduceLane {
         }
     }
 
-    /// Whether no partition is on it.
+    /// Whether a partition is on it.
+    pub(super) fn has_members(&self) -> bool {
+        self.members > 0
+    }
+
+    /// Whether no partition is on it, and nobody's answer is awaited: a partition that has let go of what it had sent may be
+    /// gone before that is answered.
     pub(super) fn is_deserted(&self) -> bool {
-        self.members == 0
+        self.members == 0 && self.under_way.is_empty()
     }
 
     /// Whether a request may be built now.

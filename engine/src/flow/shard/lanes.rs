@@ -38,7 +38,7 @@ impl Shard {
     /// Tells the partitions of a lane to a target broker whether that answers.
     fn set_stalled(&mut self, at: LaneKey, stalled: bool) {
         let Some(lane) = self.produce_lanes.get_mut(&at) else { return };
-        if !lane.set_stalled(stalled) || lane.is_deserted() {
+        if !lane.set_stalled(stalled) || !lane.has_members() {
             return;
         }
         let mut keys = Vec::new();
