@@ -125,6 +125,39 @@ fn what_a_cut_has_left_behind_the_index_does_not_come_again() {
     assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
 }
 
+/// Others have filled the end up again: that the log was cut shows before the index gets to know what it holds now.
+#[test]
+fn of_a_target_that_was_cut_and_filled_again_the_index_has_what_stands_there_now() {
+    let source = batches(0, &[6, 4, 1_500]);
+    let ends = source.len() - batches(6, &[4, 1_500]).len();
+    let mut target = source[..ends].to_vec();
+    target.extend_from_slice(&sized(6, &[1], 30_000));
+    target.extend_from_slice(&moved(&batches(6, &[4]), 7));
+    target.extend_from_slice(&moved(&batches(10, &[1_500]), 11));
+    let mut rig = started_with(resuming(), 10, 10, |index| index.append(0, 0, 10));
+    rig.say_ends(1_511);
+    for _ in 0..9 {
+        compare(&mut rig, &source, &target.clone().into());
+        rig.say_ends(1_511);
+        rig.pass(5_000);
+    }
+    let divergence = Divergence::Differs { source_offset: 9, target_offset: 9 };
+    assert!(rig.happenings().contains(&Happening::Diverged(divergence)));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (1_510, Some(1_511)));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(
+        [5, 7, 9, 1_500].map(|at| index.translate(at)),
+        [5, 8, 10, 1_501].map(Translation::Exact)
+    );
+}
+
+/// A batch as it is at another offset.
+fn moved(batch: &Bytes, to: i64) -> Bytes {
+    let mut bytes = batch.to_vec();
+    bytes[..8].copy_from_slice(&to.to_be_bytes());
+    bytes.into()
+}
+
 /// Retention has taken the rest.
 #[test]
 fn of_a_target_that_was_cut_and_is_empty_the_index_is_believed() {
