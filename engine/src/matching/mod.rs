@@ -134,6 +134,8 @@ pub enum Ask {
 /// A piece of a log, from the offset that was asked for on.
 #[derive(Debug, Clone, Default)]
 pub struct Chunk {
+    /// Where it begins, if the log has lost its head up to there: what the first entry holds before is gone.
+    pub start: i64,
     /// Whole entries in order. The first may start before the offset asked for; records before it
     /// do not count.
     pub entries: Vec<Entry>,

@@ -7,6 +7,7 @@ use engine::flow::shard::PartitionState;
 use engine::index::{OffsetIndex, Translation};
 use engine::model::{Pair, Side};
 use engine::positions::ledger::Position;
+use protocol_client::batch::Entry;
 use protocol_client::client::ReadChunk;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Diverging;
@@ -481,6 +482,25 @@ fn where_copies_stand_whose_source_is_gone_is_not_made_up() {
     for position in 3..9 {
         assert_eq!(index.translate(position), Translation::Behind(2), "{position}");
     }
+}
+
+/// The source begins within a batch, which a broker gives whole. What it holds before that was never copied.
+#[test]
+fn what_the_source_has_lost_of_its_first_batch_is_not_looked_for() {
+    let (source, target) = (sized(0, &[5], 500), moved(&sized(3, &[2], 200), 1));
+    let mut rig = started(ShardSettings::default(), 1, 1);
+    rig.say_ends(3);
+    rig.say_whole_log(Side::Target, &target);
+    let reads = rig.take(|effect| match effect {
+        Effect::ReadLog(key, Side::Source, ..) => Some(*key),
+        _ => None,
+    });
+    let entries = vec![Entry::new(source).expect("a batch")];
+    let (high_watermark, last_stable_offset) = (5, 5);
+    let chunk =
+        ReadChunk { next: 5, entries, high_watermark, last_stable_offset, ..nothing_before(3) };
+    rig.feed(Event::LogRead(reads[0], Side::Source, Ok(Box::new(chunk))));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (5, Some(3)));
 }
 
 /// Copies stand behind the stored pair, and the source has lost what they were made of: what is stored next must not say
