@@ -12,6 +12,7 @@ use engine::flow::bandwidth::{Bandwidth, Limit, Rate, Schedule, Window};
 use engine::flow::budget::Budget;
 use engine::flow::event::{Event, LaneId, NodeId, PartitionSpec, Producer};
 use engine::flow::settings::{BatchMode, ShardSettings};
+use engine::flow::shard::Progress;
 use engine::model::{Moment, Side};
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
 use protocol_client::wire::fetch::{Isolation, RawFetch};
@@ -518,6 +519,15 @@ impl World {
 
     pub(crate) fn source_log(&self, index: i32) -> Option<&Log> {
         log(&self.source, SOURCE_TOPIC, index)
+    }
+
+    /// Whether nothing of the source stands behind where a partition is. A log that was compacted and cut may end with
+    /// offsets that nothing stands at: brokers give nothing for them, so a position stays before them.
+    pub(crate) fn is_read(&self, at: &Progress) -> bool {
+        let log = self.source_log(at.source.index);
+        let Some((log, position)) = log.zip(at.position) else { return false };
+        let mut behind = log.batches().skip_while(|batch| batch.last_offset() < position);
+        position <= log.end_offset() && behind.next().is_none()
     }
 
     pub(crate) fn target_log(&self, index: i32) -> Option<&Log> {
