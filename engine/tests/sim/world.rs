@@ -15,7 +15,8 @@ use engine::flow::settings::{BatchMode, ShardSettings};
 use engine::flow::shard::Progress;
 use engine::model::{Moment, Side};
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
-use protocol_client::wire::fetch::{Isolation, RawFetch};
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::{Isolation, RawFetch, RawFetchAnswer};
 use protocol_client::wire::produce::RawProduce;
 
 use crate::instance::{Instance, InstanceId};
@@ -400,7 +401,11 @@ impl World {
                     connection.answered_ms = there_ms;
                 }
                 let event = match (response, produce) {
-                    (Response::Fetch(reply), _) => Event::Fetched(lane, translate::fetched(reply)),
+                    (Response::Fetch(reply), _) => {
+                        let answer = translate::fetched(reply);
+                        self.source_seen(&answer);
+                        Event::Fetched(lane, answer)
+                    }
                     (Response::Message(message), Some(produce)) => match *message {
                         ResponseKind::Produce(response) => {
                             let answer = translate::produced(&response, TARGET_TOPIC);
@@ -420,6 +425,13 @@ impl World {
             }
             Outcome::Silent | Outcome::NoReply => {}
             Outcome::Close | Outcome::CutMidFrame(_) => self.lose(id),
+        }
+    }
+
+    /// The truth takes note of the partitions that are answered for.
+    fn source_seen(&mut self, answer: &RawFetchAnswer) {
+        for part in answer.partitions.iter().filter(|part| part.error == ErrorCode::NONE) {
+            self.truths[part.index as usize].source_seen();
         }
     }
 
