@@ -98,7 +98,7 @@ pub(crate) struct Connection {
     pub(crate) waiting: VecDeque<Request>,
     /// The number of the request at work; for produce also the engine's number of it.
     busy: Option<(u64, Option<u64>)>,
-    /// When the last answer to a fetch is there.
+    /// When the last answer is there.
     answered_ms: i64,
 }
 
@@ -393,13 +393,9 @@ impl World {
             Outcome::Reply(response) => {
                 let Some((_, produce)) = connection.busy.take() else { return };
                 let trip_ms = self.rng.i64(0..4);
-                let mut there_ms = self.now_ms + trip_ms;
-                // Those of fetches come one behind the other, as TCP has it; what was produced has a number, so that its
-                // answers may as well be mixed up.
-                if produce.is_none() {
-                    there_ms = there_ms.max(connection.answered_ms);
-                    connection.answered_ms = there_ms;
-                }
+                // As TCP has it, it does not overtake the one before.
+                connection.answered_ms = connection.answered_ms.max(self.now_ms + trip_ms);
+                let there_ms = connection.answered_ms;
                 let event = match (response, produce) {
                     (Response::Fetch(reply), _) => {
                         let answer = translate::fetched(reply);
