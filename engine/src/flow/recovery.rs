@@ -291,7 +291,7 @@ fn chunk_of(side: Side, chunk: ReadChunk, isolation: Isolation) -> Option<Chunk>
         return None;
     }
     let end = is_end.then_some(chunk.next.max(visible));
-    Some(Chunk { entries: chunk.entries, aborted: chunk.aborted, end })
+    Some(Chunk { start: chunk.from, entries: chunk.entries, aborted: chunk.aborted, end })
 }
 
 /// The index gets to know what was paired.

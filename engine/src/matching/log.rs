@@ -114,6 +114,12 @@ impl Log {
 
     /// Takes in what was read at `next`.
     pub(super) fn accept(&mut self, chunk: Chunk) -> Result<(), BatchError> {
+        if chunk.start > self.next {
+            // A log that begins within a batch still gives the whole batch, and nobody else reads what is before.
+            let start = chunk.start.min(self.to);
+            self.hole += (start - self.covered).max(0).unsigned_abs();
+            (self.covered, self.next) = (start, start);
+        }
         let mut filter = TxnFilter::new(chunk.aborted);
         for entry in chunk.entries {
             let verdict = filter.judge(&entry)?;

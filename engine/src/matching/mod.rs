@@ -134,6 +134,8 @@ pub enum Ask {
 /// A piece of a log, from the offset that was asked for on.
 #[derive(Debug, Clone, Default)]
 pub struct Chunk {
+    /// Where it begins, if the log has lost its head up to there: what the first entry holds before is gone.
+    pub start: i64,
     /// Whole entries in order. The first may start before the offset asked for; records before it
     /// do not count.
     pub entries: Vec<Entry>,
@@ -430,10 +432,12 @@ impl Matcher {
         let copy = self.target_head()?.filter(|copy| copy.offset == last.1);
         let original = self.source_head()?.filter(|original| original.offset == last.0);
         let is_other = copy.zip(original).is_some_and(|(copy, original)| !copy.same(&original));
-        // Offsets are given again only behind a cut.
+        // Offsets are given again only behind a cut. What was paired from here on would hide where the cut was.
         if is_other || self.target.starts_with_marker {
             let (source, target) = last;
             self.findings.divergence = Some(Divergence::Different { source, target });
+            self.phase = Phase::Done;
+            return Ok(None);
         }
         self.source = Log::new(Side::Source, source, i64::MAX);
         self.target = Log::new(Side::Target, target, self.end);

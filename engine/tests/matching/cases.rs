@@ -230,6 +230,24 @@ fn old_formats_pair_with_what_they_became() {
 }
 
 #[test]
+fn a_log_that_begins_within_a_batch_holds_nothing_before() {
+    let mut source = log(&["a"]);
+    source.write(&["b", "c", "d", "e"]);
+    source.write(&["f"]);
+    source.truncate_head(3);
+    // What was gone from the source was told, and never copied.
+    let target = log(&["a", "d", "e", "f"]);
+    let outcome = drive(&source, &target, pair(1, 1), own(), 100).unwrap();
+    assert_eq!((outcome.resume_source, outcome.divergence), (6, None));
+    assert_eq!((outcome.counts.matched, outcome.counts.vanished), (3, 0));
+    // Of these the target had copies.
+    let target = log(&["a", "b", "c", "d", "e", "f"]);
+    let outcome = drive(&source, &target, pair(1, 1), own(), 100).unwrap();
+    assert_eq!((outcome.resume_source, outcome.divergence), (6, None));
+    assert_eq!((outcome.counts.matched, outcome.counts.vanished), (3, 2));
+}
+
+#[test]
 fn a_long_look_ahead_holds_little() {
     let mut source = Log::default();
     for i in 0..3_000 {

@@ -172,7 +172,7 @@ impl Log {
             .collect();
         let end = (entries.len() <= limit).then_some(self.end);
         entries.truncate(limit);
-        Chunk { entries, aborted: self.aborted.clone(), end }
+        Chunk { start: from, entries, aborted: self.aborted.clone(), end }
     }
 }
 

@@ -142,7 +142,8 @@ impl World {
     /// Pairs that are left on both sides from `start` on.
     fn pairs(&self, start: i64) -> Vec<(i64, i64)> {
         let left = |log: &Log, offset: i64| {
-            log.batches.iter().any(|batch| batch.records.iter().any(|one| one.offset == offset))
+            let mut records = log.batches.iter().flat_map(|batch| &batch.records);
+            offset >= log.start && records.any(|one| one.offset == offset)
         };
         self.copies
             .iter()
@@ -156,6 +157,7 @@ impl World {
     fn foreign_left(&self, start: i64) -> Vec<i64> {
         let records = self.target.batches.iter().flat_map(|batch| &batch.records);
         let left: Vec<i64> = records.map(|one| one.offset).collect();
+        let start = start.max(self.target.start);
         self.foreign.iter().copied().filter(|at| *at >= start && left.contains(at)).collect()
     }
 }

@@ -7,6 +7,7 @@ use engine::flow::shard::PartitionState;
 use engine::index::{OffsetIndex, Translation};
 use engine::model::{Pair, Side};
 use engine::positions::ledger::Position;
+use protocol_client::batch::Entry;
 use protocol_client::client::ReadChunk;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Diverging;
@@ -123,6 +124,39 @@ fn what_a_cut_has_left_behind_the_index_does_not_come_again() {
     insist_on_end(&mut rig, 6);
     compare(&mut rig, &batches(0, &[1, 2, 3, 4]), &batches(0, &[1, 2, 3]));
     assert_eq!((rig.position(), rig.progress(0).target_next), (6, Some(6)));
+}
+
+/// Others have filled the end up again: that the log was cut shows before the index gets to know what it holds now.
+#[test]
+fn of_a_target_that_was_cut_and_filled_again_the_index_has_what_stands_there_now() {
+    let source = batches(0, &[6, 4, 1_500]);
+    let ends = source.len() - batches(6, &[4, 1_500]).len();
+    let mut target = source[..ends].to_vec();
+    target.extend_from_slice(&sized(6, &[1], 30_000));
+    target.extend_from_slice(&moved(&batches(6, &[4]), 7));
+    target.extend_from_slice(&moved(&batches(10, &[1_500]), 11));
+    let mut rig = started_with(resuming(), 10, 10, |index| index.append(0, 0, 10));
+    rig.say_ends(1_511);
+    for _ in 0..9 {
+        compare(&mut rig, &source, &target.clone().into());
+        rig.say_ends(1_511);
+        rig.pass(5_000);
+    }
+    let divergence = Divergence::Differs { source_offset: 9, target_offset: 9 };
+    assert!(rig.happenings().contains(&Happening::Diverged(divergence)));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (1_510, Some(1_511)));
+    let index = rig.shard.index_of(&"orders".into(), 0).expect("it is there");
+    assert_eq!(
+        [5, 7, 9, 1_500].map(|at| index.translate(at)),
+        [5, 8, 10, 1_501].map(Translation::Exact)
+    );
+}
+
+/// A batch as it is at another offset.
+fn moved(batch: &Bytes, to: i64) -> Bytes {
+    let mut bytes = batch.to_vec();
+    bytes[..8].copy_from_slice(&to.to_be_bytes());
+    bytes.into()
 }
 
 /// Retention has taken the rest.
@@ -448,6 +482,25 @@ fn where_copies_stand_whose_source_is_gone_is_not_made_up() {
     for position in 3..9 {
         assert_eq!(index.translate(position), Translation::Behind(2), "{position}");
     }
+}
+
+/// The source begins within a batch, which a broker gives whole. What it holds before that was never copied.
+#[test]
+fn what_the_source_has_lost_of_its_first_batch_is_not_looked_for() {
+    let (source, target) = (sized(0, &[5], 500), moved(&sized(3, &[2], 200), 1));
+    let mut rig = started(ShardSettings::default(), 1, 1);
+    rig.say_ends(3);
+    rig.say_whole_log(Side::Target, &target);
+    let reads = rig.take(|effect| match effect {
+        Effect::ReadLog(key, Side::Source, ..) => Some(*key),
+        _ => None,
+    });
+    let entries = vec![Entry::new(source).expect("a batch")];
+    let (high_watermark, last_stable_offset) = (5, 5);
+    let chunk =
+        ReadChunk { next: 5, entries, high_watermark, last_stable_offset, ..nothing_before(3) };
+    rig.feed(Event::LogRead(reads[0], Side::Source, Ok(Box::new(chunk))));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (5, Some(3)));
 }
 
 /// Copies stand behind the stored pair, and the source has lost what they were made of: what is stored next must not say

@@ -619,10 +619,8 @@ impl World {
     pub(crate) fn at_rest(&self) -> bool {
         let [instance] = &self.instances.values().collect::<Vec<_>>()[..] else { return false };
         let done = |at: &Progress| {
-            let end = self.source_log(at.source.index).map(|log| log.end_offset());
             let target_end = self.target_log(at.target.index).map(|log| log.end_offset());
-            let arrived = end.is_some()
-                && at.position == end
+            let arrived = self.is_read(at)
                 && at.target_next <= target_end
                 && at.state == PartitionState::Running;
             at.state == PartitionState::Failed || arrived
@@ -636,7 +634,7 @@ impl World {
     }
 
     /// The process that runs at the end.
-    pub(crate) fn survivor(&mut self) -> Option<InstanceId> {
+    pub(crate) fn survivor(&self) -> Option<InstanceId> {
         self.instances.keys().next_back().copied()
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Truth {
     target_cut: bool,
     /// What is stored of the partition was true in this era.
     stored_era: u32,
+    /// The eras in which anybody could see what the source's log holds.
+    seen_eras: BTreeSet<u32>,
 }
 
 impl Truth {
@@ -111,6 +113,11 @@ impl Truth {
         self.era
     }
 
+    /// The source's log has given an answer.
+    pub(crate) fn source_seen(&mut self) {
+        self.seen_eras.insert(self.era);
+    }
+
     /// What is true now is stored.
     pub(crate) fn stored(&mut self) {
         self.stored_era = self.era;
@@ -129,6 +136,10 @@ impl Truth {
     /// Another topic was reported to have the name at the source; of the old one everything from an offset on is lost.
     pub(crate) fn reported_end(&mut self, from: i64) {
         self.gaps.push(Gap { eras: 0..=self.era.saturating_sub(1), from, to: i64::MAX });
+        // A log that was cut, grew beyond the position again and was deleted before it gave a single answer: that there
+        // ever were other records below the position nobody can know.
+        let unseen = (0..self.era).filter(|era| !self.seen_eras.contains(era));
+        self.gaps.extend(unseen.map(|era| Gap { eras: era..=era, from: 0, to: i64::MAX }));
     }
 
     /// The target was reported to be cut.

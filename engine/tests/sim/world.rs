@@ -12,9 +12,11 @@ use engine::flow::bandwidth::{Bandwidth, Limit, Rate, Schedule, Window};
 use engine::flow::budget::Budget;
 use engine::flow::event::{Event, LaneId, NodeId, PartitionSpec, Producer};
 use engine::flow::settings::{BatchMode, ShardSettings};
+use engine::flow::shard::Progress;
 use engine::model::{Moment, Side};
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
-use protocol_client::wire::fetch::{Isolation, RawFetch};
+use protocol_client::wire::error_code::ErrorCode;
+use protocol_client::wire::fetch::{Isolation, RawFetch, RawFetchAnswer};
 use protocol_client::wire::produce::RawProduce;
 
 use crate::instance::{Instance, InstanceId};
@@ -96,7 +98,7 @@ pub(crate) struct Connection {
     pub(crate) waiting: VecDeque<Request>,
     /// The number of the request at work; for produce also the engine's number of it.
     busy: Option<(u64, Option<u64>)>,
-    /// When the last answer to a fetch is there.
+    /// When the last answer is there.
     answered_ms: i64,
 }
 
@@ -392,15 +394,15 @@ impl World {
             Outcome::Reply(response) => {
                 let Some((_, produce)) = connection.busy.take() else { return };
                 let trip_ms = self.rng.i64(0..4);
-                let mut there_ms = self.now_ms + trip_ms;
-                // Those of fetches come one behind the other, as TCP has it; what was produced has a number, so that its
-                // answers may as well be mixed up.
-                if produce.is_none() {
-                    there_ms = there_ms.max(connection.answered_ms);
-                    connection.answered_ms = there_ms;
-                }
+                // As TCP has it, it does not overtake the one before.
+                connection.answered_ms = connection.answered_ms.max(self.now_ms + trip_ms);
+                let there_ms = connection.answered_ms;
                 let event = match (response, produce) {
-                    (Response::Fetch(reply), _) => Event::Fetched(lane, translate::fetched(reply)),
+                    (Response::Fetch(reply), _) => {
+                        let answer = translate::fetched(reply);
+                        self.source_seen(&answer);
+                        Event::Fetched(lane, answer)
+                    }
                     (Response::Message(message), Some(produce)) => match *message {
                         ResponseKind::Produce(response) => {
                             let answer = translate::produced(&response, TARGET_TOPIC);
@@ -420,6 +422,13 @@ impl World {
             }
             Outcome::Silent | Outcome::NoReply => {}
             Outcome::Close | Outcome::CutMidFrame(_) => self.lose(id),
+        }
+    }
+
+    /// The truth takes note of the partitions that are answered for.
+    fn source_seen(&mut self, answer: &RawFetchAnswer) {
+        for part in answer.partitions.iter().filter(|part| part.error == ErrorCode::NONE) {
+            self.truths[part.index as usize].source_seen();
         }
     }
 
@@ -519,6 +528,15 @@ impl World {
 
     pub(crate) fn source_log(&self, index: i32) -> Option<&Log> {
         log(&self.source, SOURCE_TOPIC, index)
+    }
+
+    /// Whether nothing of the source stands behind where a partition is. A log that was compacted and cut may end with
+    /// offsets that nothing stands at: brokers give nothing for them, so a position stays before them.
+    pub(crate) fn is_read(&self, at: &Progress) -> bool {
+        let log = self.source_log(at.source.index);
+        let Some((log, position)) = log.zip(at.position) else { return false };
+        let mut behind = log.batches().skip_while(|batch| batch.last_offset() < position);
+        position <= log.end_offset() && behind.next().is_none()
     }
 
     pub(crate) fn target_log(&self, index: i32) -> Option<&Log> {

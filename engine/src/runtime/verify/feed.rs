@@ -82,10 +82,10 @@ async fn read(
     };
     loop {
         let piece = reader.next_chunk().await.map(|piece| {
-            let piece = piece.map(|piece| (piece.entries, piece.aborted));
-            let (entries, aborted) = piece.unwrap_or_default();
+            let piece = piece.map(|piece| (piece.from, piece.entries, piece.aborted));
+            let (start, entries, aborted) = piece.unwrap_or_default();
             let end = (reader.position() >= reader.end()).then(|| reader.end());
-            Chunk { entries, aborted, end }
+            Chunk { start, entries, aborted, end }
         });
         let is_last = piece.as_ref().map_or(true, |piece| piece.end.is_some());
         if pieces.send(piece).await.is_err() || is_last {
