@@ -5,6 +5,7 @@ mod compare;
 #[cfg(not(target_env = "musl"))]
 mod distance;
 mod fill;
+mod idle;
 mod many;
 mod mirror;
 mod relay;

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::child::Child;
 use crate::mirror::Mirror;
 use crate::report::{Place, mib, row, table};
-use crate::{usage, volume};
+use crate::{idle, usage, volume};
 
 const START_LIMIT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
@@ -65,14 +65,11 @@ pub(crate) fn run(args: &ManyArgs) -> Result<()> {
         let mut mirror = Mirror::start(&program, &file)?;
         let started = await_partitions(&mut mirror, args.topics * args.partitions)?;
         sleep(SETTLE);
-        let (from, cpu) = (usage::now(), usage::cpu_time(mirror.id())?);
-        sleep(Duration::from_secs(args.seconds));
-        let used = usage::cpu_time(mirror.id())? - cpu;
-        let percent = used.as_secs_f64() / from.elapsed().as_secs_f64() * 100.0;
+        let percent = idle::cpu_share(mirror.id(), Duration::from_secs(args.seconds))? * 100.0;
         rows.push(vec![
             name.to_owned(),
             format!("{:.1}", started.as_secs_f64()),
-            format!("{percent:.1}"),
+            format!("{percent:.2}"),
             format!("{:.0}", mib(usage::resident_bytes(mirror.id())?)),
             format!("{:.0}", mib(usage::peak_resident_bytes(mirror.id())?)),
         ]);

@@ -59,7 +59,7 @@ fn copies(measured: &Measured) -> Vec<Vec<String>> {
             format!("{:.2}", outcome.first_record_seconds),
             short(outcome.source_cpu_seconds),
             short(outcome.target_cpu_seconds),
-            idle.map_or_else(String::new, |idle| format!("{:.1} %", idle.cpu * 100.0)),
+            idle.map_or_else(String::new, |idle| format!("{:.2} %", idle.cpu * 100.0)),
             idle.map_or_else(String::new, |idle| format!("{:.0}", mib(idle.resident_bytes))),
         ]);
     }
