@@ -10,6 +10,9 @@ use crate::child::{Child, Stretch};
 /// Until records flow as they will.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(400);
 
+/// Ten thousand partitions do not begin at once, and how they do is not what is measured.
+const WARM_UP_PER_PARTITION: Duration = Duration::from_micros(500);
+
 /// What the null brokers hold, and the lines that kmirror's file has besides.
 pub(crate) struct NullTopic<'a> {
     /// At each end.
@@ -27,7 +30,8 @@ pub(crate) fn measure(
     program: Option<&Path>,
     stretch: Duration,
 ) -> Result<Stretch> {
-    Played::start(topic, program)?.engine.measure(WARM_UP, stretch)
+    let warm_up = WARM_UP + WARM_UP_PER_PARTITION * topic.partitions;
+    Played::start(topic, program)?.engine.measure(warm_up, stretch)
 }
 
 /// kmirror and two null brokers.

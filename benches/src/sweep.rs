@@ -60,7 +60,7 @@ pub(crate) fn section(args: &SweepArgs) -> Result<Section> {
         for point in &sweep.points {
             eprintln!("{}: {}", sweep.name, point.name);
             let stretch = point.measure(args);
-            costs.push(stretch.as_ref().ok().map(cpu_per_gib));
+            costs.push(stretch.as_ref().ok().map(|stretch| sweep.cost.of(point, stretch)));
             rows.push(match stretch {
                 Ok(stretch) => point.row(&stretch),
                 // A point that cannot be reached is a result too.
@@ -78,14 +78,39 @@ struct Sweep {
     name: &'static str,
     /// Of its picture.
     file: &'static str,
+    cost: Cost,
     points: Vec<Point>,
+}
+
+/// What a picture shows of the cost.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    PerGib,
+    /// What compression leaves of tiny batches is next to nothing, so a GiB of it says little.
+    PerBatch,
+}
+
+impl Cost {
+    fn of(self, point: &Point, stretch: &Stretch) -> f64 {
+        match self {
+            Self::PerGib => cpu_per_gib(stretch),
+            Self::PerBatch => point.cpu_per_million_batches(stretch),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::PerGib => "CPU-seconds per GiB; logarithmic",
+            Self::PerBatch => "CPU-seconds per million batches; logarithmic",
+        }
+    }
 }
 
 impl Sweep {
     fn plot(&self, costs: Vec<Option<f64>>) -> Bars {
         Bars {
             title: format!("Cost by {}", self.name),
-            unit: "CPU-seconds per GiB; logarithmic".to_owned(),
+            unit: self.cost.unit().to_owned(),
             groups: self.points.iter().map(|point| point.name.clone()).collect(),
             series: vec![(String::new(), costs)],
             logarithmic: true,
@@ -121,13 +146,13 @@ fn sweeps() -> [Sweep; 4] {
             point(format!("{codec}, 1 record of 200 B"), 10, 1, 200, codec),
         ]
     });
-    let sweep = |name, file, points| Sweep { name, file, points };
+    let sweep = |name, file, cost, points| Sweep { name, file, cost, points };
     let sizes = small.into_iter().chain(large).collect();
     [
-        sweep("partitions", "sweep-partitions.svg", partitions.into()),
-        sweep("batch size", "sweep-batch-size.svg", sizes),
-        sweep("connections", "sweep-connections.svg", connections.into()),
-        sweep("codec", "sweep-codec.svg", codecs.into_iter().flatten().collect()),
+        sweep("partitions", "sweep-partitions.svg", Cost::PerGib, partitions.into()),
+        sweep("batch size", "sweep-batch-size.svg", Cost::PerGib, sizes),
+        sweep("connections", "sweep-connections.svg", Cost::PerGib, connections.into()),
+        sweep("codec", "sweep-codec.svg", Cost::PerBatch, codecs.into_iter().flatten().collect()),
     ]
 }
 
@@ -144,13 +169,21 @@ impl Point {
         null::measure(&topic, None, Duration::from_secs_f64(args.seconds))
     }
 
+    fn batches(&self, stretch: &Stretch) -> f64 {
+        stretch.done.records as f64 / f64::from(self.batch_records)
+    }
+
+    fn cpu_per_million_batches(&self, stretch: &Stretch) -> f64 {
+        stretch.cpu_seconds * 1e6 / self.batches(stretch)
+    }
+
     fn row(&self, stretch: &Stretch) -> Vec<String> {
-        let Stretch { seconds, cpu_seconds, done, peak_resident_bytes } = *stretch;
-        let batches = done.records as f64 / f64::from(self.batch_records);
+        let Stretch { seconds, done, peak_resident_bytes, .. } = *stretch;
+        let batches = self.batches(stretch);
         vec![
             self.name.clone(),
             short(cpu_per_gib(stretch)),
-            short(cpu_seconds * 1e6 / batches),
+            short(self.cpu_per_million_batches(stretch)),
             short(mib(done.bytes) / seconds),
             format!("{:.0}", batches / seconds),
             format!("{:.0}", mib(peak_resident_bytes)),
