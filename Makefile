@@ -1,7 +1,7 @@
 # One recipe per step of .ci/run. `bash .ci/setup` once on a fresh Debian 12 with rustup.
 MUSL := x86_64-unknown-linux-musl
 
-.PHONY: setup demo check fmt clippy test e2e deny doc musl musl-aarch64 fuzz bench bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-stall bench-distance bench-static bench-sweep
+.PHONY: setup demo check fmt clippy test e2e deny doc musl musl-aarch64 fuzz bench bench-relay bench-compare bench-volume bench-verify plant-bugs guard guard-accept bench-many bench-stall bench-distance bench-static bench-sweep
 
 setup: ## what building and testing need: Debian packages, the toolchain, the jars of Kafka
 	bash .ci/setup
@@ -50,12 +50,17 @@ guard: ## instructions of fixed scenarios beside benches/instructions.txt; fails
 guard-accept: ## takes what the scenarios execute now for right
 	cargo run -q --profile guard --locked -p instructions -- accept
 
-bench: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
+bench: ## everything that docs/benchmarks.md reports, in one run: target/bench/report.md and plots; an hour, distance needs root
+	cargo build --release --locked -p benches -p kmirror
+	cargo build --release --locked -p benches --target $(MUSL)
+	target/release/benches report
+
+bench-relay: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 	cargo run --release --locked -p benches -- relay
 
 bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; ten minutes
 	cargo build --release --locked -p benches -p kmirror
-	target/release/benches compare
+	target/release/benches report --only compare --out target/compare
 
 bench-many: ## 100 000 partitions between embedded brokers, idle and with a trickle; three minutes
 	cargo build --release --locked -p benches -p kmirror

@@ -4,16 +4,24 @@ mod child;
 mod compare;
 #[cfg(not(target_env = "musl"))]
 mod distance;
+mod figure;
 mod fill;
+mod goal;
+mod idle;
 mod many;
 mod mirror;
+mod null;
+mod part;
+mod place;
 mod relay;
 mod report;
 mod roles;
+mod section;
 mod stall;
 mod svg;
 mod sweep;
 mod syncs;
+mod table;
 mod usage;
 mod verify;
 mod volume;
@@ -35,6 +43,8 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  benches report --quick               a first look at everything
+  benches report --into docs/benchmarks.md
   benches relay                        about two minutes
   benches relay --seconds 1 --rounds 1 a first look
   benches compare --only none,tiny --latency 0
@@ -45,21 +55,12 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// CPU per GiB of kmirror between null brokers and of a raw TCP relay, in turns
-    Relay(relay::RelayArgs),
-    /// kmirror and MirrorMaker 2 in turn between two real Kafka clusters: cost, speed, memory, latency
-    Compare(compare::CompareArgs),
-    /// The source behind a long line, laid with TUN devices: how much of it is filled; needs root
-    #[cfg(not(target_env = "musl"))]
-    Distance(distance::DistanceArgs),
+    /// All parts in turn in one run: a page, its plots, and one table of what was aimed at
+    Report(report::ReportArgs),
+    #[command(flatten)]
+    Part(part::Part),
     /// kmirror between two real Kafka clusters: 1 GiB of large batches, then 400 000 batches of one record
     Volume(volume::VolumeArgs),
-    /// How kmirror's cost grows with partitions, smaller batches and codecs, between null brokers
-    Sweep(sweep::SweepArgs),
-    /// A hundred thousand partitions between embedded brokers: memory, CPU and start, idle and with a trickle
-    Many(many::ManyArgs),
-    /// The target stands still while large batches flow, between null brokers: memory, and time to full speed again
-    Stall(stall::StallArgs),
     /// What the offset syncs of a topic with many transactions take, of kmirror and of MirrorMaker 2
     Syncs(syncs::SyncsArgs),
     /// `kmirror verify` on copies of 1 GiB between two real Kafka clusters: good ones, and one with three faults
@@ -71,14 +72,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Relay(args) => relay::run(&args),
-        Command::Compare(args) => compare::run(&args),
-        #[cfg(not(target_env = "musl"))]
-        Command::Distance(args) => distance::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Part(part) => part.run(),
         Command::Volume(args) => volume::run(&args),
-        Command::Sweep(args) => sweep::run(&args),
-        Command::Many(args) => many::run(&args),
-        Command::Stall(args) => stall::run(&args),
         Command::Syncs(args) => syncs::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Role(role) => roles::run(role),

@@ -9,12 +9,17 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::child::Child;
+use crate::figure::mib;
+use crate::goal::Goal;
 use crate::mirror::Mirror;
-use crate::report::{Place, mib, row, table};
-use crate::{usage, volume};
+use crate::section::Section;
+use crate::table::{row, table};
+use crate::{idle, usage, volume};
 
 const START_LIMIT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(50);
+/// The number of partitions that the goals are about.
+const AIMED_AT: u32 = 100_000;
 /// Until what the start has left behind is done.
 const SETTLE: Duration = Duration::from_secs(15);
 
@@ -38,15 +43,16 @@ pub(crate) struct ManyArgs {
     seconds: u64,
 }
 
-/// Measures and prints.
-pub(crate) fn run(args: &ManyArgs) -> Result<()> {
+/// Measures.
+pub(crate) fn section(args: &ManyArgs) -> Result<Section> {
     let program = volume::program(args.kmirror.as_ref())?;
-    println!("{}\n", Place::here().text());
+    let all = args.topics * args.partitions;
+    let mut goals = Vec::new();
     let head =
         ["", "all partitions replicated after, s", "CPU, % of a core", "RSS, MiB", "peak RSS, MiB"];
     let mut rows = vec![row(head)];
     for (name, trickle) in [("idle", 0), ("trickle", args.trickle)] {
-        eprintln!("{name}: {} partitions", args.topics * args.partitions);
+        eprintln!("{name}: {all} partitions");
         let (topics, partitions, trickle) =
             (args.topics.to_string(), args.partitions.to_string(), trickle.to_string());
         let source = Child::start(&[
@@ -63,22 +69,33 @@ pub(crate) fn run(args: &ManyArgs) -> Result<()> {
         let file = dir.path().join("many.properties");
         fs::write(&file, properties(&source.greeting, &target.greeting))?;
         let mut mirror = Mirror::start(&program, &file)?;
-        let started = await_partitions(&mut mirror, args.topics * args.partitions)?;
+        let started = await_partitions(&mut mirror, all)?;
         sleep(SETTLE);
-        let (from, cpu) = (usage::now(), usage::cpu_time(mirror.id())?);
-        sleep(Duration::from_secs(args.seconds));
-        let used = usage::cpu_time(mirror.id())? - cpu;
-        let percent = used.as_secs_f64() / from.elapsed().as_secs_f64() * 100.0;
+        let percent = idle::cpu_share(mirror.id(), Duration::from_secs(args.seconds))? * 100.0;
+        let resident = usage::resident_bytes(mirror.id())?;
+        if name == "idle" && all == AIMED_AT {
+            goals.extend([(Goal::ManyMemory, resident as f64 / 1e6), (Goal::ManyCpu, percent)]);
+        }
         rows.push(vec![
             name.to_owned(),
             format!("{:.1}", started.as_secs_f64()),
-            format!("{percent:.1}"),
-            format!("{:.0}", mib(usage::resident_bytes(mirror.id())?)),
+            format!("{percent:.2}"),
+            format!("{:.0}", mib(resident)),
             format!("{:.0}", mib(usage::peak_resident_bytes(mirror.id())?)),
         ]);
     }
-    println!("{}", table(&rows));
-    Ok(())
+    let text = describe(args) + &table(&rows);
+    Ok(Section { text, goals, is_measured: true, ..Section::default() })
+}
+
+fn describe(args: &ManyArgs) -> String {
+    let ManyArgs { topics, partitions, trickle, seconds, .. } = args;
+    format!(
+        "{topics} topics of {partitions} partitions between two embedded brokers. \"Replicated\" is when kmirror's log says so \
+         of all of them; CPU is measured for {seconds} s, from {} s after that on. The trickle is {trickle} records a second, \
+         each to another partition.\n\n",
+        SETTLE.as_secs()
+    )
 }
 
 /// What kmirror is given.

@@ -8,8 +8,11 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::child::Child;
-use crate::relay::{NullTopic, Played};
-use crate::report::{Place, mib, row, table};
+use crate::figure::mib;
+use crate::goal::Goal;
+use crate::null::{NullTopic, Played};
+use crate::section::Section;
+use crate::table::{row, table};
 use crate::usage;
 
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,8 +41,8 @@ pub(crate) struct StallArgs {
     properties: Vec<String>,
 }
 
-/// Measures and prints.
-pub(crate) fn run(args: &StallArgs) -> Result<()> {
+/// Measures.
+pub(crate) fn section(args: &StallArgs) -> Result<Section> {
     let topic = NullTopic {
         brokers: 1,
         partitions: args.partitions,
@@ -59,9 +62,9 @@ pub(crate) fn run(args: &StallArgs) -> Result<()> {
 
     let rate = before.mib_per_s();
     let again = after.first_rate(rate * AS_BEFORE_PERCENT / 100.0);
-    let again =
-        again.map_or_else(|| "not seen".to_owned(), |after| format!("{:.2}", after.as_secs_f64()));
-    println!("{}\n", Place::here().text());
+    let seconds = again.map(|after| after.as_secs_f64());
+    let again = seconds.map_or_else(|| "not seen".to_owned(), |seconds| format!("{seconds:.2}"));
+    let most = [&before, &stalled, &after].map(|watched| watched.resident_bytes).into_iter().max();
     let head = ["", "MiB/s", "largest RSS, MiB", "as before after, s"];
     let line = |name: &str, watched: &Watched, again: &str| {
         let (rate, held) = (watched.mib_per_s(), mib(watched.resident_bytes));
@@ -73,8 +76,23 @@ pub(crate) fn run(args: &StallArgs) -> Result<()> {
         line("target stands still", &stalled, ""),
         line("target is back", &after, &again),
     ];
-    println!("{}", table(&rows));
-    Ok(())
+    Ok(Section {
+        text: describe(args) + &table(&rows),
+        goals: vec![
+            (Goal::StallMemory, mib(most.unwrap_or(0))),
+            (Goal::StallReturn, seconds.unwrap_or(f64::INFINITY)),
+        ],
+        is_measured: true,
+        ..Section::default()
+    })
+}
+
+fn describe(args: &StallArgs) -> String {
+    let StallArgs { partitions, batch_records, seconds, .. } = args;
+    format!(
+        "{partitions} partitions with batches of {batch_records} KiB between null brokers; the target's process gets SIGSTOP \
+         for {seconds} s. \"As before\" is when the rate over half a second is {AS_BEFORE_PERCENT} % of the earlier one.\n\n"
+    )
 }
 
 /// What was seen of a process: how much it had carried at each look, and the most that it held.

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::figure::short;
+
 const WIDTH: f64 = 760.0;
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 180.0;
 const RIGHT: f64 = 90.0;
 const BAR: f64 = 15.0;
 const GAP: f64 = 16.0;
@@ -37,7 +39,9 @@ impl Bars {
         put(&mut svg, 8.0, 20.0, "font-size=\"15\" font-weight=\"bold\"", &self.title);
         put(&mut svg, 8.0, 37.0, "opacity=\"0.75\"", &self.unit);
         let mut x = LEFT;
-        for ((name, _), color) in self.series.iter().zip(COLORS.iter().cycle()) {
+        // A single series needs no name.
+        let named = self.series.iter().filter(|(name, _)| !name.is_empty());
+        for ((name, _), color) in named.zip(COLORS.iter().cycle()) {
             box_(&mut svg, x, 46.0, 10.0, color, 10.0);
             put(&mut svg, x + 14.0, 55.0, "", name);
             x += 30.0 + 6.6 * name.chars().count() as f64;
@@ -83,17 +87,6 @@ fn put(svg: &mut String, x: f64, y: f64, style: &str, text: &str) {
 fn box_(svg: &mut String, x: f64, y: f64, width: f64, color: &str, height: f64) {
     let at = format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"");
     let _ = writeln!(svg, "<rect {at} fill=\"{color}\"/>");
-}
-
-/// Three figures that count.
-pub(crate) fn short(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,14 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::child::Stretch;
-use crate::relay::{NullTopic, measure};
-use crate::report::{Place, mib, row, table};
-use crate::svg::short;
+use crate::figure::{mib, short};
+use crate::null::{self, NullTopic};
+use crate::section::{Plot, Section};
+use crate::svg::Bars;
+use crate::table::{row, table};
 
-const NOTE: &str =
-    "user+system CPU of kmirror's engine; batches are those of the source, before any are merged";
+const NOTE: &str = "kmirror's engine between null brokers: how its cost grows. User and system CPU of that one process; \
+                    batches are those of the source, before any are merged.";
 /// Record size wherever a batch has room for several, in bytes.
 const RECORD_BYTES: u32 = 1014;
 
@@ -40,15 +42,13 @@ struct Point {
     codec: &'static str,
 }
 
-/// Measures and prints.
-pub(crate) fn run(args: &SweepArgs) -> Result<()> {
-    println!("{}\n{NOTE}\n", Place::here().text());
-    for (name, points) in sweeps() {
-        if !name.contains(&args.only) {
-            continue;
-        }
+/// Measures.
+pub(crate) fn section(args: &SweepArgs) -> Result<Section> {
+    let mut section =
+        Section { text: format!("{NOTE}\n"), is_measured: true, ..Section::default() };
+    for sweep in sweeps().iter().filter(|sweep| sweep.name.contains(&args.only)) {
         let head = [
-            name,
+            sweep.name,
             "CPU-s per GiB",
             "CPU-s per million batches",
             "MiB/s",
@@ -56,29 +56,69 @@ pub(crate) fn run(args: &SweepArgs) -> Result<()> {
             "peak RSS, MiB",
         ];
         let mut rows = vec![row(head)];
-        for point in &points {
-            eprintln!("{name}: {}", point.name);
-            let topic = NullTopic {
-                brokers: point.brokers,
-                partitions: point.partitions,
-                batch_records: point.batch_records,
-                record_bytes: point.record_bytes,
-                codec: point.codec,
-                properties: &args.properties,
-            };
-            let stretch = measure(&topic, None, Duration::from_secs_f64(args.seconds));
+        let mut costs = Vec::new();
+        for point in &sweep.points {
+            eprintln!("{}: {}", sweep.name, point.name);
+            let stretch = point.measure(args);
+            costs.push(stretch.as_ref().ok().map(|stretch| sweep.cost.of(point, stretch)));
             rows.push(match stretch {
                 Ok(stretch) => point.row(&stretch),
                 // A point that cannot be reached is a result too.
                 Err(why) => vec![point.name.clone(), format!("{why:#}")],
             });
         }
-        println!("{}", table(&rows));
+        section.text += &format!("\n{}", table(&rows));
+        section.plots.push(Plot { file: sweep.file, bars: sweep.plot(costs) });
     }
-    Ok(())
+    Ok(section)
 }
 
-fn sweeps() -> [(&'static str, Vec<Point>); 4] {
+/// Points that differ in one thing.
+struct Sweep {
+    name: &'static str,
+    /// Of its picture.
+    file: &'static str,
+    cost: Cost,
+    points: Vec<Point>,
+}
+
+/// What a picture shows of the cost.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    PerGib,
+    /// What compression leaves of tiny batches is next to nothing, so a GiB of it says little.
+    PerBatch,
+}
+
+impl Cost {
+    fn of(self, point: &Point, stretch: &Stretch) -> f64 {
+        match self {
+            Self::PerGib => cpu_per_gib(stretch),
+            Self::PerBatch => point.cpu_per_million_batches(stretch),
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::PerGib => "CPU-seconds per GiB; logarithmic",
+            Self::PerBatch => "CPU-seconds per million batches; logarithmic",
+        }
+    }
+}
+
+impl Sweep {
+    fn plot(&self, costs: Vec<Option<f64>>) -> Bars {
+        Bars {
+            title: format!("Cost by {}", self.name),
+            unit: self.cost.unit().to_owned(),
+            groups: self.points.iter().map(|point| point.name.clone()).collect(),
+            series: vec![(String::new(), costs)],
+            logarithmic: true,
+        }
+    }
+}
+
+fn sweeps() -> [Sweep; 4] {
     let point = |name: String, partitions, batch_records, record_bytes, codec| Point {
         name,
         brokers: 1,
@@ -106,25 +146,51 @@ fn sweeps() -> [(&'static str, Vec<Point>); 4] {
             point(format!("{codec}, 1 record of 200 B"), 10, 1, 200, codec),
         ]
     });
+    let sweep = |name, file, cost, points| Sweep { name, file, cost, points };
+    let sizes = small.into_iter().chain(large).collect();
     [
-        ("partitions", partitions.into_iter().collect()),
-        ("batch size", small.into_iter().chain(large).collect()),
-        ("connections", connections.into_iter().collect()),
-        ("codec", codecs.into_iter().flatten().collect()),
+        sweep("partitions", "sweep-partitions.svg", Cost::PerGib, partitions.into()),
+        sweep("batch size", "sweep-batch-size.svg", Cost::PerGib, sizes),
+        sweep("connections", "sweep-connections.svg", Cost::PerGib, connections.into()),
+        sweep("codec", "sweep-codec.svg", Cost::PerBatch, codecs.into_iter().flatten().collect()),
     ]
 }
 
 impl Point {
+    fn measure(&self, args: &SweepArgs) -> Result<Stretch> {
+        let topic = NullTopic {
+            brokers: self.brokers,
+            partitions: self.partitions,
+            batch_records: self.batch_records,
+            record_bytes: self.record_bytes,
+            codec: self.codec,
+            properties: &args.properties,
+        };
+        null::measure(&topic, None, Duration::from_secs_f64(args.seconds))
+    }
+
+    fn batches(&self, stretch: &Stretch) -> f64 {
+        stretch.done.records as f64 / f64::from(self.batch_records)
+    }
+
+    fn cpu_per_million_batches(&self, stretch: &Stretch) -> f64 {
+        stretch.cpu_seconds * 1e6 / self.batches(stretch)
+    }
+
     fn row(&self, stretch: &Stretch) -> Vec<String> {
-        let Stretch { seconds, cpu_seconds, done, peak_resident_bytes } = *stretch;
-        let batches = done.records as f64 / f64::from(self.batch_records);
+        let Stretch { seconds, done, peak_resident_bytes, .. } = *stretch;
+        let batches = self.batches(stretch);
         vec![
             self.name.clone(),
-            short(cpu_seconds * 1024.0 / mib(done.bytes)),
-            short(cpu_seconds * 1e6 / batches),
+            short(cpu_per_gib(stretch)),
+            short(self.cpu_per_million_batches(stretch)),
             short(mib(done.bytes) / seconds),
             format!("{:.0}", batches / seconds),
             format!("{:.0}", mib(peak_resident_bytes)),
         ]
     }
+}
+
+fn cpu_per_gib(stretch: &Stretch) -> f64 {
+    stretch.cpu_seconds * 1024.0 / mib(stretch.done.bytes)
 }

@@ -18,8 +18,10 @@ use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 use serde_json::json;
 
+use crate::figure::mib;
 use crate::mirror::Mirror;
-use crate::report::{Place, mib, row, table};
+use crate::place::Place;
+use crate::table::{row, table};
 use crate::volume::{clusters, program};
 use crate::{fill, usage};
 

@@ -11,7 +11,8 @@ use protocol_client::batch::BatchBuilder;
 use serde_json::{Value, json};
 
 use crate::fill::{self, TIMESTAMP_MS, noise};
-use crate::report::{Place, row, table};
+use crate::place::Place;
+use crate::table::{row, table};
 use crate::volume;
 
 const PARTITIONS: i32 = 10;

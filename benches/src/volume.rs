@@ -15,10 +15,12 @@ use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Isolation;
 use serde_json::{Value, json};
 
+use crate::figure::mib;
 use crate::fill::{self, Filling};
 use crate::mirror::Mirror;
+use crate::place::Place;
 use crate::relay::TINY_RECORDS;
-use crate::report::{Place, mib, row, table};
+use crate::table::{row, table};
 use crate::usage;
 
 const PARTITIONS: i32 = 10;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::contender::{Contender, Job, Running};
 use super::data::DataSet;
-use crate::{fill, usage, volume};
+use crate::{fill, idle, usage, volume};
 
 const COPY_LIMIT: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(10);
@@ -160,15 +160,9 @@ impl Mark {
 
 fn idleness(running: &mut Running, stretch: Duration) -> Result<Idle> {
     std::thread::sleep(REST);
-    let before = usage::cpu_time(running.id())?;
-    let begin = usage::now();
-    std::thread::sleep(stretch);
+    let cpu = idle::cpu_share(running.id(), stretch)?;
     running.check()?;
-    let used = usage::cpu_time(running.id())? - before;
-    Ok(Idle {
-        cpu: used.as_secs_f64() / begin.elapsed().as_secs_f64(),
-        resident_bytes: usage::resident_bytes(running.id())?,
-    })
+    Ok(Idle { cpu, resident_bytes: usage::resident_bytes(running.id())? })
 }
 
 /// Waits until the topic holds `records`.

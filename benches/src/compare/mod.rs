@@ -3,12 +3,12 @@
 pub(crate) mod contender;
 pub(crate) mod copy;
 mod data;
+mod goals;
 mod latency;
 mod plots;
 mod tables;
 mod tail;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::fill;
-use crate::report::Place;
+use crate::section::Section;
 use crate::volume::program;
 use contender::Contender;
 use copy::{Bench, Outcome};
@@ -44,14 +44,10 @@ pub(crate) struct CompareArgs {
     /// How long latency is measured at each rate, in seconds; 0 leaves it out
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     latency: u64,
-    /// Where report.md and the plots are written
-    #[arg(long, value_name = "DIR", default_value = "target/compare")]
-    out: PathBuf,
 }
 
 /// Everything that was measured.
 struct Measured {
-    place: Place,
     sets: Vec<DataSet>,
     outcomes: Vec<Outcome>,
     latencies: Latencies,
@@ -62,10 +58,15 @@ impl Measured {
         let mut all = self.outcomes.iter();
         all.find(|outcome| outcome.contender == contender && outcome.set == set)
     }
+
+    /// kmirror's and that of the tuned MirrorMaker 2.
+    fn pair(&self, set: &str) -> Option<(&Outcome, &Outcome)> {
+        self.outcome(Contender::Kmirror, set).zip(self.outcome(Contender::Tuned, set))
+    }
 }
 
-/// Measures, prints, and writes files.
-pub(crate) fn run(args: &CompareArgs) -> Result<()> {
+/// Measures.
+pub(crate) fn section(args: &CompareArgs) -> Result<Section> {
     let program = program(args.kmirror.as_ref())?;
     let mut sets = DataSet::all(args.large, args.tiny)?;
     let known: Vec<&str> = sets.iter().map(|set| set.name).collect();
@@ -82,16 +83,13 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         0 => Latencies::default(),
         seconds => latency::measure(&mut bench, Duration::from_secs(seconds))?,
     };
-    let measured = Measured { place: Place::here(), sets, outcomes, latencies };
-    let report = tables::report(&measured);
-    fs::create_dir_all(&args.out)?;
-    for (name, svg) in plots::all(&measured) {
-        fs::write(args.out.join(name), svg)?;
-    }
-    fs::write(args.out.join("report.md"), &report)?;
-    println!("{report}");
-    eprintln!("this and the plots: {}", args.out.display());
-    Ok(())
+    let measured = Measured { sets, outcomes, latencies };
+    Ok(Section {
+        text: tables::text(&measured),
+        plots: plots::all(&measured),
+        goals: goals::all(&measured),
+        is_measured: true,
+    })
 }
 
 /// A copy that does not count: brokers that have just started are slow, and whoever comes first would pay for it.

@@ -1,28 +1,28 @@
-//! The report in Markdown: what was measured and how, the figures, and what was aimed at.
+//! The figures in Markdown: what was copied, what it took, and with which settings.
 
 use std::fmt::Write;
 
 use super::Measured;
-use super::contender::{self, Contender, MIRROR_MAKER_HEAP_MIB};
+use super::contender::{self, MIRROR_MAKER_HEAP_MIB};
 use super::copy::Outcome;
 use super::latency::{Latency, SHARE};
+use crate::figure::mib;
+use crate::figure::short;
 use crate::relay::TINY_RECORDS;
-use crate::report::{mib, row};
-use crate::svg::short;
+use crate::table::{row, table};
 
-/// Everything.
-pub(crate) fn report(measured: &Measured) -> String {
-    let mut text = format!("{}\n\n", measured.place.text());
+/// Everything that is told in words and tables.
+pub(crate) fn text(measured: &Measured) -> String {
+    let mut text = String::new();
     for set in &measured.sets {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "- {}: {}", set.name, set.text());
     }
-    let _ = write!(text, "\n{}\n{}\n", markdown(&copies(measured)), NOTES);
+    let _ = write!(text, "\n{}\n{}\n", table(&copies(measured)), NOTES);
     if !measured.latencies.all.is_empty() {
-        let _ = write!(text, "\n{}\n{}\n", markdown(&latencies(measured)), flood(measured));
+        let _ = write!(text, "\n{}\n{}\n", table(&latencies(measured)), flood(measured));
     }
-    let _ = write!(text, "\n{}\n{}", markdown(&goals(measured)), settings());
-    text
+    text + "\n" + &settings()
 }
 
 const NOTES: &str = "\
@@ -59,7 +59,7 @@ fn copies(measured: &Measured) -> Vec<Vec<String>> {
             format!("{:.2}", outcome.first_record_seconds),
             short(outcome.source_cpu_seconds),
             short(outcome.target_cpu_seconds),
-            idle.map_or_else(String::new, |idle| format!("{:.1} %", idle.cpu * 100.0)),
+            idle.map_or_else(String::new, |idle| format!("{:.2} %", idle.cpu * 100.0)),
             idle.map_or_else(String::new, |idle| format!("{:.0}", mib(idle.resident_bytes))),
         ]);
     }
@@ -113,83 +113,6 @@ fn flood(measured: &Measured) -> String {
     )
 }
 
-/// A row of what was aimed at: the figure, its limit, and which way it may differ.
-struct Goal {
-    name: String,
-    at_most: bool,
-    limit: f64,
-    value: f64,
-}
-
-fn goals(measured: &Measured) -> Vec<Vec<String>> {
-    let mut goals = Vec::new();
-    let at_most =
-        |name: &str, limit, value| Goal { name: name.to_owned(), at_most: true, limit, value };
-    let at_least = |name: String, limit, value| Goal { name, at_most: false, limit, value };
-    for (set, limit) in [("none", 20.0), ("lz4", 30.0), ("zstd", 50.0)] {
-        if let Some((ours, theirs)) = pair(measured, set) {
-            let name = format!("{set}: CPU of tuned MirrorMaker 2 over kmirror's");
-            goals.push(at_least(name, limit, cpu(theirs) / cpu(ours)));
-        }
-    }
-    if let Some((ours, theirs)) = pair(measured, "tiny") {
-        let name = "tiny: records/s of kmirror over tuned MirrorMaker 2's".to_owned();
-        goals.push(at_least(name, 1.0, ours.records_per_second() / theirs.records_per_second()));
-        let name = "tiny: CPU of tuned MirrorMaker 2 over kmirror's".to_owned();
-        goals.push(at_least(name, 4.0, cpu(theirs) / cpu(ours)));
-        let brokers = ours.target_cpu_seconds / theirs.target_cpu_seconds;
-        goals.push(at_most("tiny: target broker's CPU under kmirror over tuned", 1.2, brokers));
-    }
-    if let Some((ours, theirs)) = pair(measured, "none") {
-        let peaks = theirs.peak_resident_bytes as f64 / ours.peak_resident_bytes as f64;
-        let name = "none: peak memory of tuned MirrorMaker 2 over kmirror's".to_owned();
-        goals.push(at_least(name, 15.0, peaks));
-        let mibs = mib(ours.peak_resident_bytes);
-        // 64 MiB and the default of kmirror.memory.bytes.
-        goals.push(at_most("none: peak memory of kmirror, MiB", 128.0, mibs));
-        let name = "none: start to first record, s";
-        goals.push(at_most(name, 0.3, ours.first_record_seconds));
-        if let (Some(ours), Some(theirs)) = (ours.idle, theirs.idle) {
-            let name = "idle memory of tuned MirrorMaker 2 over kmirror's".to_owned();
-            let memory = theirs.resident_bytes as f64 / ours.resident_bytes as f64;
-            goals.push(at_least(name, 20.0, memory));
-            goals.push(at_most("idle CPU of kmirror, % of a core", 0.2, ours.cpu * 100.0));
-        }
-    }
-    if let Some(top) = measured.latencies.top_rate() {
-        let at_top = |wanted| {
-            let mut all = measured.latencies.all.iter();
-            all.find(|one| one.contender == wanted && one.rate == top).map(|one| one.p99)
-        };
-        if let (Some(ours), Some(theirs)) = (at_top(Contender::Kmirror), at_top(Contender::Tuned)) {
-            let name = "p99 added latency at the highest rate, tuned over kmirror's".to_owned();
-            goals.push(at_least(name, 10.0, theirs / ours));
-        }
-    }
-    let mut rows = vec![row(["goal", "limit", "measured", "reached"])];
-    rows.extend(goals.iter().map(Goal::row));
-    rows
-}
-
-impl Goal {
-    fn row(&self) -> Vec<String> {
-        let reached =
-            if self.at_most { self.value <= self.limit } else { self.value >= self.limit };
-        let sign = if self.at_most { "<=" } else { ">=" };
-        vec![
-            self.name.clone(),
-            format!("{sign} {}", self.limit),
-            short(self.value),
-            if reached { "yes" } else { "**no**" }.to_owned(),
-        ]
-    }
-}
-
-fn pair<'a>(measured: &'a Measured, set: &str) -> Option<(&'a Outcome, &'a Outcome)> {
-    let ours = measured.outcome(Contender::Kmirror, set)?;
-    Some((ours, measured.outcome(Contender::Tuned, set)?))
-}
-
 fn settings() -> String {
     let mut text = format!(
         "Kafka and MirrorMaker 2 4.3.1, one broker on each side; MirrorMaker 2 in dedicated mode with a heap of \
@@ -201,29 +124,4 @@ fn settings() -> String {
         let _ = write!(text, "\n{}:\n\n```properties\n{settings}```\n", contender.name());
     }
     text
-}
-
-fn markdown(rows: &[Vec<String>]) -> String {
-    let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
-    let Some((head, body)) = rows.split_first() else { return String::new() };
-    let rule = "|---".repeat(head.len()) + "|\n";
-    line(head) + &rule + &body.iter().map(line).collect::<String>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_goal_knows_which_way_is_good() {
-        let goal = |at_most| Goal { name: "x".to_owned(), at_most, limit: 2.0, value: 3.0 };
-        assert_eq!(goal(true).row()[3], "**no**");
-        assert_eq!(goal(false).row(), ["x", ">= 2", "3.00", "yes"]);
-    }
-
-    #[test]
-    fn tables_have_a_rule_below_their_head() {
-        let text = markdown(&[row(["a", "b"]), row(["1", "2"])]);
-        assert_eq!(text, "| a | b |\n|---|---|\n| 1 | 2 |\n");
-    }
 }

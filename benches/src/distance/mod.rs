@@ -1,5 +1,6 @@
 //! `benches distance`: the source cluster at the far end of a long line, kmirror and MirrorMaker 2 at the near end.
 
+mod figures;
 mod line;
 
 use std::path::PathBuf;
@@ -16,8 +17,9 @@ use tokio::runtime::Runtime;
 use crate::compare::contender::{Contender, Job, Running};
 use crate::compare::copy::await_records;
 use crate::fill::{self, Filling};
-use crate::report::{Place, row, table};
+use crate::section::Section;
 use crate::{usage, volume};
+use figures::Rate;
 use line::{Line, Shape};
 
 const HEAP_MIB: u32 = 1024;
@@ -52,14 +54,13 @@ pub(crate) struct DistanceArgs {
     alone: bool,
 }
 
-/// Measures and prints.
-pub(crate) fn run(args: &DistanceArgs) -> Result<()> {
+/// Measures.
+pub(crate) fn section(args: &DistanceArgs) -> Result<Section> {
     let program = volume::program(args.kmirror.as_ref())?;
     let line = match Line::lay(Shape { mbit_per_s: args.rate, mtu: args.mtu }) {
         Ok(line) => line,
         Err(why) => {
-            println!("SKIPPED: the line cannot be laid here: {why:#}");
-            return Ok(());
+            return Ok(Section::skipped(&format!("the line cannot be laid here: {why:#}")));
         }
     };
     let near = Jvm::server(HEAP_MIB);
@@ -82,30 +83,22 @@ pub(crate) fn run(args: &DistanceArgs) -> Result<()> {
     eprintln!("warming the brokers up");
     bench.measure(Contender::Kmirror, &topics[0], 0, args)?;
     let contenders = if args.alone { &CONTENDERS[..1] } else { &CONTENDERS };
-    let mut head = row(["round trip", "partitions"]);
-    head.extend(contenders.iter().map(|one| format!("{}, Mbit/s", one.name())));
-    let mut rows = vec![head];
+    let mut rates = Vec::new();
     for rtt in &args.rtt {
         for filling in &topics {
-            let mut row = row([&format!("{rtt} ms"), &filling.partitions.to_string()]);
             for contender in contenders {
                 eprintln!("{rtt} ms, {}: {}", filling.topic, contender.name());
                 bench.line.set_round_trip(Duration::from_millis(*rtt));
-                let rate = bench.measure(*contender, filling, *rtt, args)?;
-                row.push(format!("{rate:.0}"));
+                rates.push(Rate {
+                    contender: *contender,
+                    rtt_ms: *rtt,
+                    partitions: filling.partitions,
+                    mbit_per_s: bench.measure(*contender, filling, *rtt, args)?,
+                });
             }
-            rows.push(row);
         }
     }
-    let rate = args.rate;
-    println!(
-        "{}\na line of {rate} Mbit/s with packets of {} bytes between the source's cluster and everything else; records \
-         of the payload, brokers with the sockets that are Kafka's default\n\n{}",
-        Place::here().text(),
-        args.mtu,
-        table(&rows)
-    );
-    Ok(())
+    Ok(figures::section(&rates, contenders, args))
 }
 
 fn topic(name: &'static str, partitions: i32, mib: u32) -> Filling {
