@@ -23,6 +23,9 @@ use copy::{Bench, Outcome};
 use data::DataSet;
 use latency::Latencies;
 
+/// How often. A broker's compilers are at work for the first gigabytes that are written to it.
+const WARM_UPS: u32 = 3;
+
 /// What is run, on how much.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -92,13 +95,15 @@ pub(crate) fn section(args: &CompareArgs) -> Result<Section> {
     })
 }
 
-/// A copy that does not count: brokers that have just started are slow, and whoever comes first would pay for it.
+/// Copies that do not count: brokers that have just started are slow, and whoever comes first would pay for it.
 fn warm_up(bench: &mut Bench<'_>) -> Result<()> {
     eprintln!("warming up the brokers");
-    for set in DataSet::all(200_000, 50_000)? {
+    for set in DataSet::all(400_000, 50_000)? {
         if set.name == "none" || set.is_tiny {
             fill_source(bench, &set)?;
-            bench.copy(Contender::Kmirror, &set, None)?;
+            for _ in 0..WARM_UPS {
+                bench.copy(Contender::Kmirror, &set, None)?;
+            }
             delete(bench, &set)?;
         }
     }

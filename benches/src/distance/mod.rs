@@ -1,14 +1,14 @@
-//! `benches distance`: the source cluster at the far end of a long line, kmirror and MirrorMaker 2 at the near end.
+//! `benches distance`: one of the clusters at the far end of a long line, kmirror and MirrorMaker 2 at the near end.
 
 mod figures;
 mod line;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kafka_lab::{ClusterBuilder, Jvm, KafkaCluster, Version};
 use protocol_client::client::Client;
 use tempfile::TempDir;
@@ -26,7 +26,28 @@ const HEAP_MIB: u32 = 1024;
 /// Until windows and lanes have grown and a virtual machine is warm, unless half of the data is through before.
 const RAMP: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(20);
+/// Copies over no distance before anything counts: the compilers of young brokers take whole processors.
+const WARM_UPS: u32 = 2;
 const CONTENDERS: [Contender; 2] = [Contender::Kmirror, Contender::Tuned];
+
+/// Which cluster is at the far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Far {
+    /// Records are fetched over the line.
+    Source,
+    /// Records are written over the line.
+    Target,
+}
+
+impl Far {
+    /// How many partitions topics have: one of them can be read over many connections, but is written over one.
+    fn partitions(self) -> &'static [i32] {
+        match self {
+            Self::Source => &[1, 10],
+            Self::Target => &[100],
+        }
+    }
+}
 
 /// What is run over which line.
 #[derive(Debug, Args)]
@@ -37,6 +58,9 @@ pub(crate) struct DistanceArgs {
     /// Round trip times in milliseconds
     #[arg(long, value_delimiter = ',', value_name = "MS", default_values_t = [0, 20, 100, 200])]
     rtt: Vec<u64>,
+    /// Which cluster is at the far end
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Far::Source, Far::Target])]
+    far: Vec<Far>,
     /// Rate of the line
     #[arg(long, value_name = "MBIT", default_value_t = 1000.0)]
     rate: f64,
@@ -63,47 +87,21 @@ pub(crate) fn section(args: &DistanceArgs) -> Result<Section> {
             return Ok(Section::skipped(&format!("the line cannot be laid here: {why:#}")));
         }
     };
-    let near = Jvm::server(HEAP_MIB);
-    let far = Jvm { place: line.far(), ..near.clone() };
-    let cluster = |jvm| ClusterBuilder::new(Version::V4_3_1).jvm(jvm).start();
-    let bench = Bench {
-        program,
-        source: cluster(far)?,
-        target: cluster(near)?,
-        dir: tempfile::tempdir()?,
-        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-        line,
-    };
-    let topics = [topic("one", 1, args.mib), topic("ten", 10, args.mib)];
-    for filling in &topics {
-        eprintln!("filling {}", filling.topic);
-        let source = bench.source.bootstrap();
-        bench.runtime.block_on(async { fill::fill(&fill::client(&source)?, filling).await })?;
-    }
-    eprintln!("warming the brokers up");
-    bench.measure(Contender::Kmirror, &topics[0], 0, args)?;
     let contenders = if args.alone { &CONTENDERS[..1] } else { &CONTENDERS };
     let mut rates = Vec::new();
-    for rtt in &args.rtt {
-        for filling in &topics {
-            for contender in contenders {
-                eprintln!("{rtt} ms, {}: {}", filling.topic, contender.name());
-                bench.line.set_round_trip(Duration::from_millis(*rtt));
-                rates.push(Rate {
-                    contender: *contender,
-                    rtt_ms: *rtt,
-                    partitions: filling.partitions,
-                    mbit_per_s: bench.measure(*contender, filling, *rtt, args)?,
-                });
-            }
-        }
+    for far in &args.far {
+        rates.extend(Bench::new(*far, &line, &program)?.run(contenders, args)?);
     }
     Ok(figures::section(&rates, contenders, args))
 }
 
-fn topic(name: &'static str, partitions: i32, mib: u32) -> Filling {
+fn topic(partitions: i32, mib: u32) -> Filling {
     Filling {
-        topic: name,
+        topic: match partitions {
+            1 => "one",
+            10 => "ten",
+            _ => "many",
+        },
         partitions,
         batches_per_partition: mib * 16 / partitions.unsigned_abs(),
         batch_records: 64,
@@ -111,31 +109,84 @@ fn topic(name: &'static str, partitions: i32, mib: u32) -> Filling {
     }
 }
 
-/// The clusters and the line between them; the line goes last.
-struct Bench {
-    program: PathBuf,
+/// The clusters and the line between them.
+struct Bench<'a> {
+    far: Far,
+    line: &'a Line,
+    program: &'a Path,
     source: KafkaCluster,
     target: KafkaCluster,
     dir: TempDir,
     runtime: Runtime,
-    line: Line,
 }
 
-impl Bench {
+impl<'a> Bench<'a> {
+    fn new(far: Far, line: &'a Line, program: &'a Path) -> Result<Self> {
+        line.set_round_trip(Duration::ZERO);
+        let near = Jvm::server(HEAP_MIB);
+        let there = Jvm { place: line.far(), ..near.clone() };
+        let (source, target) = match far {
+            Far::Source => (there, near),
+            Far::Target => (near, there),
+        };
+        let cluster = |jvm| ClusterBuilder::new(Version::V4_3_1).jvm(jvm).start();
+        Ok(Self {
+            far,
+            line,
+            program,
+            source: cluster(source)?,
+            target: cluster(target)?,
+            dir: tempfile::tempdir()?,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    fn run(&self, contenders: &[Contender], args: &DistanceArgs) -> Result<Vec<Rate>> {
+        let topics = self.far.partitions().iter().map(|partitions| topic(*partitions, args.mib));
+        let topics: Vec<Filling> = topics.collect();
+        for filling in &topics {
+            eprintln!("filling {}", filling.topic);
+            let source = self.source.bootstrap();
+            self.runtime.block_on(async { fill::fill(&fill::client(&source)?, filling).await })?;
+        }
+        eprintln!("warming the brokers up");
+        for turn in 0..WARM_UPS {
+            self.measure(Contender::Kmirror, &topics[0], &format!("warm-up-{turn}"), args)?;
+        }
+        let mut rates = Vec::new();
+        for rtt in &args.rtt {
+            self.line.set_round_trip(Duration::from_millis(*rtt));
+            for (filling, contender) in
+                topics.iter().flat_map(|one| contenders.iter().map(move |who| (one, who)))
+            {
+                let what = format!("{rtt} ms, {}: {}", filling.topic, contender.name());
+                eprintln!("{what}");
+                rates.push(Rate {
+                    contender: *contender,
+                    far: self.far,
+                    rtt_ms: *rtt,
+                    partitions: filling.partitions,
+                    mbit_per_s: self.measure(*contender, filling, &rtt.to_string(), args)?,
+                });
+            }
+        }
+        Ok(rates)
+    }
+
     /// Megabits of batches per second once a contender is at speed.
     fn measure(
         &self,
         contender: Contender,
         filling: &Filling,
-        rtt: u64,
+        run: &str,
         args: &DistanceArgs,
     ) -> Result<f64> {
-        let run = format!("{}-{}-{rtt}", contender.word(), filling.topic);
+        let run = format!("{}-{}-{run}", contender.word(), filling.topic);
         let (source, target) = (self.source.bootstrap(), self.target.bootstrap());
         let (topic, codec) = (filling.topic, "none");
         let job = Job { run: &run, topic, codec, source: &source, target: &target };
         let distribution = self.target.distribution();
-        let mut running = contender.start(&self.program, distribution, self.dir.path(), &job)?;
+        let mut running = contender.start(self.program, distribution, self.dir.path(), &job)?;
         let copy: Arc<str> = job.copy().into();
         let bits = filling.batch_bytes()? as f64 * 8.0 / f64::from(filling.batch_records);
         self.runtime.block_on(async {
