@@ -180,14 +180,28 @@ impl Client {
 
     /// The shared connection to the controller, or to any broker where none is known.
     pub(super) async fn controller(&self) -> Outcome<Connection> {
+        match self.controller_id().await? {
+            Some(controller) => self.node(controller).await,
+            None => self.any().await,
+        }
+    }
+
+    /// The same over a connection of the caller's own. What controllers write waits to be written together
+    /// (`controller.quorum.append.linger.ms`, 25 ms), and a broker answers the requests of one connection one after the
+    /// other: calls side by side share that wait, and nothing else waits for them.
+    pub(super) async fn controller_alone(&self) -> Outcome<Connection> {
+        match self.controller_id().await? {
+            Some(node) => self.connect_to(node, &self.0.connection_options).await,
+            None => self.any().await,
+        }
+    }
+
+    async fn controller_id(&self) -> Outcome<Option<i32>> {
         let view = match self.view() {
             view if view.generation == 0 => self.refresh_nodes().await?,
             view => view,
         };
-        match view.controller {
-            Some(controller) => self.node(controller).await,
-            None => self.any().await,
-        }
+        Ok(view.controller)
     }
 
     /// Asks the leader of each partition, all leaders at once, and tries failed ones again.
