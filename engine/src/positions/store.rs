@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use protocol_client::ClientError;
 use protocol_client::batch::{BatchError, HEADER_BYTES, Rebuilt, TxnFilter, Verdict};
-use protocol_client::client::{Client, OffsetSpec, ReadLimits};
+use protocol_client::client::{Client, OffsetSpec, ReadChunk, ReadLimits, Reader};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 use thiserror::Error;
@@ -15,6 +16,13 @@ use crate::records::pair::EndedProducer;
 
 /// Attempts to write one batch whose fate is unclear. Writing a position twice does no harm: the last one counts.
 const ATTEMPTS: u32 = 5;
+
+/// Partitions whose first piece is asked for at once; most hold no more than that. They are taken in one after the other,
+/// always in the same order.
+const READS_AT_ONCE: usize = 4;
+
+/// Partitions that are written at once.
+const WRITES_AT_ONCE: usize = 16;
 
 /// Why positions could not be read or written.
 #[derive(Debug, Clone, Error)]
@@ -68,20 +76,22 @@ impl PositionStore {
         ledger: Ledger,
     ) -> Result<Self, StoreError> {
         let mut store = Self { client, topic, partitions, ledger };
+        let all = (0..partitions).map(|index| store.partition(index));
         let isolation = Isolation::ReadCommitted;
-        let all = || (0..partitions).map(|index| TopicPartition::new(store.topic.clone(), index));
-        let (earliest, latest) = tokio::join!(
-            store.client.list_offsets_of(all(), OffsetSpec::Earliest, isolation),
-            store.client.list_offsets_of(all(), OffsetSpec::Latest, isolation),
-        );
-        for (partition, start) in earliest {
-            let failed = |error| StoreError::Client { partition: partition.clone(), error };
-            let end = latest.get(&partition).cloned().transpose().map_err(failed)?;
-            if end.is_some_and(|end| start.clone().is_ok_and(|start| start.offset >= end.offset)) {
-                continue;
+        let ends = store.client.list_offsets_of(all, OffsetSpec::Latest, isolation).await;
+        let mut filled = Vec::new();
+        for (partition, end) in ends {
+            match end {
+                Ok(end) if end.offset == 0 => {}
+                Ok(_) => filled.push(partition),
+                Err(error) => return Err(StoreError::Client { partition, error }),
             }
-            let from = start.map_err(failed)?.offset;
-            store.read(partition, from).await?;
+        }
+        let client = store.client.clone();
+        let opened = filled.into_iter().map(|partition| Opened::open(&client, partition));
+        let mut opened = stream::iter(opened).buffered(READS_AT_ONCE);
+        while let Some(one) = opened.next().await {
+            store.read(one?).await?;
         }
         Ok(store)
     }
@@ -156,8 +166,19 @@ impl PositionStore {
         encoded: Result<Vec<(i32, Rebuilt)>, BatchError>,
     ) -> Result<(), StoreError> {
         let unbuilt = |error| StoreError::Batch { partition: self.partition(0), error };
+        let mut by_partition: BTreeMap<i32, Vec<Rebuilt>> = BTreeMap::new();
         for (index, batch) in encoded.map_err(unbuilt)? {
-            let partition = self.partition(index);
+            by_partition.entry(index).or_default().push(batch);
+        }
+        let writes = by_partition.into_iter().map(|(index, batches)| self.write_to(index, batches));
+        // All are waited for: nothing of this write may arrive behind a later one.
+        let written = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
+        written.fold(Ok(()), |all, one| std::future::ready(all.and(one))).await
+    }
+
+    async fn write_to(&self, index: i32, batches: Vec<Rebuilt>) -> Result<(), StoreError> {
+        let partition = self.partition(index);
+        for batch in batches {
             if let Some(header) = batch.bytes.first_chunk::<HEADER_BYTES>() {
                 self.write_batch(&partition, *header, batch.bytes.slice(HEADER_BYTES..)).await?;
             }
@@ -183,23 +204,47 @@ impl PositionStore {
         }
     }
 
-    async fn read(&mut self, partition: TopicPartition, from: i64) -> Result<(), StoreError> {
+    async fn read(&mut self, opened: Opened) -> Result<(), StoreError> {
+        let Opened { partition, mut reader, first } = opened;
         let failed = |error| StoreError::Client { partition: partition.clone(), error };
         let damaged = |error| StoreError::Batch { partition: partition.clone(), error };
-        let limits = ReadLimits { isolation: Isolation::ReadCommitted, ..ReadLimits::default() };
-        let mut reader = self.client.read(partition.clone(), from, limits).await.map_err(failed)?;
-        while let Some(chunk) = reader.next_chunk().await.map_err(failed)? {
+        let mut next = first;
+        while let Some(chunk) = next {
             let mut filter = TxnFilter::new(chunk.aborted);
             for entry in &chunk.entries {
                 if filter.judge(entry).map_err(damaged)? == Verdict::Keep {
                     self.ledger.absorb(entry).map_err(damaged)?;
                 }
             }
+            next = reader.next_chunk().await.map_err(failed)?;
         }
         Ok(())
     }
 
     fn partition(&self, index: i32) -> TopicPartition {
         TopicPartition::new(self.topic.clone(), index)
+    }
+}
+
+/// A partition of the topic that is being read, and what came first of it.
+struct Opened {
+    partition: TopicPartition,
+    reader: Reader,
+    first: Option<ReadChunk>,
+}
+
+impl Opened {
+    async fn open(client: &Client, partition: TopicPartition) -> Result<Self, StoreError> {
+        let open = async {
+            let limits =
+                ReadLimits { isolation: Isolation::ReadCommitted, ..ReadLimits::default() };
+            let mut reader = client.read(partition.clone(), 0, limits).await?;
+            let first = reader.next_chunk().await?;
+            Ok((reader, first))
+        };
+        match open.await {
+            Ok((reader, first)) => Ok(Self { partition, reader, first }),
+            Err(error) => Err(StoreError::Client { partition, error }),
+        }
     }
 }

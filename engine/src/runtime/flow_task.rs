@@ -224,14 +224,29 @@ impl Flow {
     async fn work(&mut self) -> Result<(), EngineError> {
         self.reach().await?;
         // A cluster that never had a transaction makes a topic for them first, which takes a while.
-        tokio::try_join!(self.ensure_alone(), self.setup.warm_up())?;
+        let ((), (), is_first) = tokio::try_join!(
+            self.ensure_alone(),
+            self.setup.warm_up(),
+            self.setup.is_first_start(),
+        )?;
         // What an earlier instance left open is undone before its positions are read.
         let identities = self.take_over().await?;
         let has_transactions = identities.is_some();
-        let (store, syncs, producer) = tokio::try_join!(
-            self.setup.open_positions(&self.holders),
-            self.setup.open_syncs(),
-            self.setup.start_producer(has_transactions),
+        let Self { setup, placement, created, holders, .. } = self;
+        let (store, syncs, producer, ()) = tokio::try_join!(
+            setup.open_positions(holders),
+            setup.open_syncs(),
+            setup.start_producer(has_transactions),
+            async {
+                // Copies are made meanwhile. Later on positions are read before: who ends between making a copy anew and
+                // saying so would leave one that looks like somebody else's.
+                if is_first {
+                    // What is wrong is found again, and told, when topics are looked for.
+                    let FlowSetup { name, clients, config, .. } = &*setup;
+                    drop(topics::discover(name, clients, config, placement, created).await);
+                }
+                Ok(())
+            },
         )?;
         self.store = Some(store);
         self.syncs = syncs;

@@ -56,7 +56,10 @@ pub(super) async fn ensure_internal_topic(
                 _ => {}
             }
         }
-        tokio::time::sleep(look_pause(looks)).await;
+        // It mostly shows at once.
+        if looks > 0 {
+            tokio::time::sleep(look_pause(looks)).await;
+        }
     }
     Err(ClientError::unknown(format!("topic {name}, although it was created")))
 }

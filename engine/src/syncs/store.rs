@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol_client::ClientError;
 use protocol_client::batch::{HEADER_BYTES, Rebuilt, TxnFilter, Verdict};
-use protocol_client::client::{Client, OffsetSpec, ReadLimits};
+use protocol_client::client::{Client, ReadLimits};
 use protocol_client::cluster::TopicPartition;
 use protocol_client::wire::fetch::Isolation;
 
@@ -26,13 +26,8 @@ pub async fn read(client: &Client, topic: &str) -> Result<Ledger, ClientError> {
     let partition = partition(topic);
     let isolation = Isolation::ReadCommitted;
     let mut ledger = Ledger::default();
-    let start = client
-        .list_offsets_of([partition.clone()], OffsetSpec::Earliest, isolation)
-        .await
-        .remove(&partition);
-    let Some(start) = start else { return Ok(ledger) };
     let limits = ReadLimits { isolation, ..ReadLimits::default() };
-    let mut reader = client.read(partition, start?.offset, limits).await?;
+    let mut reader = client.read(partition, 0, limits).await?;
     while let Some(chunk) = reader.next_chunk().await? {
         let mut filter = TxnFilter::new(chunk.aborted);
         for entry in &chunk.entries {

@@ -60,7 +60,7 @@ impl Client {
         wanted: Vec<CreatableTopic>,
         validate_only: bool,
     ) -> Outcome<Outcomes<Arc<str>, CreatedTopic>> {
-        let connection = self.controller().await?;
+        let connection = self.controller_alone().await?;
         let request = CreateTopicsRequest::default()
             .with_topics(wanted)
             .with_timeout_ms(self.timeout_ms())

@@ -86,7 +86,8 @@ impl Client {
             let mut listed = self.list_offsets_of(asked, spec, limits.isolation).await;
             listed.remove(&partition).expect("every item has an outcome").map(|one| one.offset)
         };
-        let (earliest, end) = (edge(OffsetSpec::Earliest).await?, edge(OffsetSpec::Latest).await?);
+        let (earliest, end) =
+            tokio::try_join!(edge(OffsetSpec::Earliest), edge(OffsetSpec::Latest))?;
         Ok(Reader {
             client: self.clone(),
             options: Arc::clone(&self.0.connection_options),

@@ -1,6 +1,6 @@
 //! Whom to ask, and when to ask again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,10 @@ use crate::wire::error_code::{ErrorCode, RetryClass};
 /// The pause before a transaction is asked about whose predecessor has not ended yet, as in Kafka's
 /// `TransactionManager` (`ADD_PARTITIONS_RETRY_BACKOFF_MS`).
 const MARKERS_PAUSE: Duration = Duration::from_millis(20);
+
+/// The first pause for a leader or a coordinator that is about to be one; each is half as long again as the one before,
+/// until it is as long as any other. A topic shows before its leaders lead, mostly some ten milliseconds.
+const LEADER_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a call about one item came to.
 pub(crate) type Outcome<T> = Result<T, ClientError>;
@@ -83,8 +87,8 @@ pub(super) struct Attempts<'a, K, T> {
     failures: u32,
     /// Some failure says that the view of the cluster is out of date.
     is_view_stale: bool,
-    /// All that is missing is the end of an earlier transaction, a matter of milliseconds.
-    awaits_markers: bool,
+    /// What all failures come from, if it is the same.
+    cause: Option<Cause>,
     pending: Vec<K>,
     outcomes: Outcomes<K, T>,
 }
@@ -97,10 +101,8 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
         }
         if self.failures > 0 {
             let backoff = self.client.0.options.backoff;
-            let pause = match std::mem::take(&mut self.awaits_markers) {
-                true => MARKERS_PAUSE,
-                false => backoff.pause(self.failures, fastrand::f64()),
-            };
+            let usual = backoff.pause(self.failures, fastrand::f64());
+            let pause = pause(self.cause.take(), self.failures, usual);
             if Instant::now() + pause >= self.started + self.client.0.options.call_timeout {
                 return None;
             }
@@ -122,18 +124,19 @@ impl<K: Ord + Clone, T> Attempts<'_, K, T> {
             }
             Err(error) => (Outcomes::new(), error),
         };
-        self.awaits_markers = true;
+        let mut causes = BTreeSet::new();
         for item in asked {
             let outcome = outcomes.remove(&item).unwrap_or_else(|| Err(missing.clone()));
             if let Err(error) = outcome.as_ref()
                 && self.is_worth_another(error)
             {
                 self.is_view_stale |= makes_view_stale(error);
-                self.awaits_markers &= error.code() == Some(ErrorCode::CONCURRENT_TRANSACTIONS);
+                causes.insert(Cause::of(error));
                 self.pending.push(item.clone());
             }
             self.outcomes.insert(item, outcome);
         }
+        self.cause = causes.pop_last().filter(|_| causes.is_empty());
         self.failures += 1;
     }
 
@@ -169,7 +172,7 @@ impl Client {
             started: Instant::now(),
             failures: 0,
             is_view_stale: false,
-            awaits_markers: false,
+            cause: None,
             pending: items,
             outcomes: Outcomes::new(),
         }
@@ -177,14 +180,28 @@ impl Client {
 
     /// The shared connection to the controller, or to any broker where none is known.
     pub(super) async fn controller(&self) -> Outcome<Connection> {
+        match self.controller_id().await? {
+            Some(controller) => self.node(controller).await,
+            None => self.any().await,
+        }
+    }
+
+    /// The same over a connection of the caller's own. What controllers write waits to be written together
+    /// (`controller.quorum.append.linger.ms`, 25 ms), and a broker answers the requests of one connection one after the
+    /// other: calls side by side share that wait, and nothing else waits for them.
+    pub(super) async fn controller_alone(&self) -> Outcome<Connection> {
+        match self.controller_id().await? {
+            Some(node) => self.connect_to(node, &self.0.connection_options).await,
+            None => self.any().await,
+        }
+    }
+
+    async fn controller_id(&self) -> Outcome<Option<i32>> {
         let view = match self.view() {
             view if view.generation == 0 => self.refresh_nodes().await?,
             view => view,
         };
-        match view.controller {
-            Some(controller) => self.node(controller).await,
-            None => self.any().await,
-        }
+        Ok(view.controller)
     }
 
     /// Asks the leader of each partition, all leaders at once, and tries failed ones again.
@@ -279,6 +296,41 @@ impl Client {
     }
 }
 
+/// What a failure comes from, as far as it says how soon another attempt is worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// An earlier transaction has not ended yet, a matter of milliseconds.
+    Markers,
+    /// The broker is up, but whoever is to answer does not lead or coordinate yet, or no more.
+    Leader,
+    /// Anything else.
+    Other,
+}
+
+impl Cause {
+    fn of(error: &ClientError) -> Self {
+        let Some(code) = error.code() else { return Self::Other };
+        match code.class() {
+            _ if code == ErrorCode::CONCURRENT_TRANSACTIONS => Self::Markers,
+            _ if code == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => Self::Leader,
+            RetryClass::RefreshMetadata | RetryClass::RefreshCoordinator => Self::Leader,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The pause after so many failures in a row that have this cause, where it would be `usual` else.
+fn pause(cause: Option<Cause>, failures: u32, usual: Duration) -> Duration {
+    match cause {
+        Some(Cause::Markers) => MARKERS_PAUSE,
+        Some(Cause::Leader) => {
+            let growth = 1.5f64.powi(failures.saturating_sub(1).min(20).cast_signed());
+            LEADER_PAUSE.mul_f64(growth).min(usual)
+        }
+        Some(Cause::Other) | None => usual,
+    }
+}
+
 fn makes_view_stale(error: &ClientError) -> bool {
     match error.code() {
         Some(code) => {
@@ -286,5 +338,52 @@ fn makes_view_stale(error: &ClientError) -> bool {
         }
         // A broker that cannot be reached may have left the cluster.
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientOptions;
+
+    fn error(code: ErrorCode) -> ClientError {
+        ClientError::refused(code, None)
+    }
+
+    #[test]
+    fn a_leader_that_is_about_to_lead_is_asked_soon_and_then_less_and_less() {
+        let usual = [80, 200, 400, 800, 1000].map(Duration::from_millis);
+        let pauses = |cause| -> Vec<u128> {
+            let pauses = usual.iter().zip(1..).map(|(usual, n)| pause(cause, n, *usual));
+            pauses.map(|pause| pause.as_millis()).collect()
+        };
+        assert_eq!(pauses(Some(Cause::Leader)), [10, 15, 22, 33, 50]);
+        assert_eq!(pauses(Some(Cause::Markers)), [20; 5]);
+        assert_eq!(pauses(Some(Cause::Other)), [80, 200, 400, 800, 1000]);
+        assert_eq!(pauses(None), [80, 200, 400, 800, 1000]);
+        let short = Duration::from_millis(1);
+        assert_eq!(pause(Some(Cause::Leader), u32::MAX, short), short, "as short as asked for");
+    }
+
+    #[tokio::test]
+    async fn one_failure_of_another_kind_makes_the_pause_the_usual_one() {
+        let client = Client::new(ClientOptions::default());
+        let cause_of = |codes: &[ErrorCode]| {
+            let items: Vec<usize> = (0..codes.len()).collect();
+            let mut attempts: Attempts<'_, usize, ()> = client.attempts(items.clone());
+            let outcomes = codes.iter().map(|code| Err(error(*code))).enumerate().collect();
+            attempts.settle(items, Ok(outcomes));
+            attempts.cause
+        };
+        let (moved, unknown) =
+            (ErrorCode::NOT_LEADER_OR_FOLLOWER, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert_eq!(cause_of(&[moved, unknown]), Some(Cause::Leader));
+        assert_eq!(cause_of(&[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS]), Some(Cause::Leader));
+        assert_eq!(cause_of(&[ErrorCode::CONCURRENT_TRANSACTIONS]), Some(Cause::Markers));
+        assert_eq!(cause_of(&[moved, ErrorCode::REQUEST_TIMED_OUT]), None);
+        assert_eq!(cause_of(&[moved, ErrorCode::CONCURRENT_TRANSACTIONS]), None);
+        assert_eq!(cause_of(&[ErrorCode::REQUEST_TIMED_OUT]), Some(Cause::Other));
+        // What is not asked again has no say.
+        assert_eq!(cause_of(&[moved, ErrorCode::TOPIC_ALREADY_EXISTS]), Some(Cause::Leader));
     }
 }

@@ -64,6 +64,8 @@ impl ErrorCode {
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     /// NETWORK_EXCEPTION: what a client says for a broker that cannot be reached.
     pub const NETWORK_EXCEPTION: Self = Self(13);
+    /// A coordinator has just become one, and reads what it has to know.
+    pub const COORDINATOR_LOAD_IN_PROGRESS: Self = Self(14);
     /// ILLEGAL_GENERATION.
     pub const ILLEGAL_GENERATION: Self = Self(22);
     /// UNKNOWN_MEMBER_ID.

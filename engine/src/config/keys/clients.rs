@@ -123,7 +123,7 @@ const KEYS: &[Key] = &[
         DATA,
         COUNT,
         "100",
-        "The first wait before a failed request is sent again",
+        "The first wait before a failed request is sent again; shorter (from 10 ms on) where only a leader or coordinator is about to change",
     ),
     Key::honored("retry.backoff.max.ms", DATA, COUNT, "1000", "The longest such wait"),
     Key::honored(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol_client::ClientError;
 use protocol_client::client::{CoordinatorKind, TransactionEnd};
 use protocol_client::cluster::TopicPartition;
+use protocol_client::cluster::metadata::Topics;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -91,6 +92,14 @@ impl FlowSetup {
         let end =
             |holder: &Holder, _: &TopicPartition, _| holder.ended.unwrap_or(TransactionEnd::Commit);
         unended::settle(&self.clients.target, &self.name, holders, places, end).await
+    }
+
+    /// Whether the target has no topic of positions, so that nothing can be known of any partition.
+    pub(super) async fn is_first_start(&self) -> Result<bool, EngineError> {
+        let (target, alias) = (&self.clients.target, &self.config.target.alias);
+        let look = async || target.refresh(Topics::All, target.view().generation).await;
+        let view = until_works(&self.name, alias, look).await?;
+        Ok(!view.topics.contains_key(self.config.positions.topic.as_str()))
     }
 
     pub(super) async fn open_syncs(&self) -> Result<Syncs, EngineError> {
