@@ -536,7 +536,7 @@ impl World {
         let log = self.source_log(at.source.index);
         let Some((log, position)) = log.zip(at.position) else { return false };
         let mut behind = log.batches().skip_while(|batch| batch.last_offset() < position);
-        position <= log.end_offset() && behind.next().is_none()
+        (log.start_offset()..=log.end_offset()).contains(&position) && behind.next().is_none()
     }
 
     pub(crate) fn target_log(&self, index: i32) -> Option<&Log> {
