@@ -129,6 +129,8 @@ pub struct Shard {
     last_ticket: Ticket,
     produce_lanes: BTreeMap<LaneKey, ProduceLane>,
     target_fleets: Fleets,
+    /// There have been more lanes to some target broker, or fewer: until then every partition is on its own.
+    has_moves: bool,
     frames: Frames,
     /// Where fetches wait, if there is a limit of bandwidth.
     gate: Option<Gate>,
@@ -201,6 +203,7 @@ impl Shard {
             last_ticket: 0,
             produce_lanes: BTreeMap::new(),
             target_fleets: Fleets::new(),
+            has_moves: false,
             views: [None, None],
             refresh: [Refresh::default(), Refresh::default()],
             wakes: BTreeSet::new(),
@@ -466,7 +469,7 @@ impl Shard {
 
     /// Brings a partition's place in its session and in its lane's ready list up to date.
     fn update(&mut self, key: PartitionKey) {
-        let is_on_its_lane = self.change_lane(key);
+        let is_on_its_lane = !self.has_moves || self.change_lane(key);
         let Some(slot) = self.partitions.get_mut(&key) else { return };
         let home =
             slot.flow.source_leader.map(|leader| home(&self.source_fleets, key, leader.node));

@@ -29,6 +29,7 @@ impl Shard {
             return;
         }
         let after = fleet.lanes();
+        self.has_moves = true;
         for number in before..after {
             self.produce_lanes.entry((node, number)).or_insert_with(|| ProduceLane::new(now));
         }
