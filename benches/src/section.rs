@@ -24,6 +24,7 @@ pub(crate) struct Plot {
 
 impl Section {
     /// Nothing, because it cannot be measured here.
+    #[cfg(not(target_env = "musl"))]
     pub(crate) fn skipped(why: &str) -> Self {
         Self { text: format!("SKIPPED: {why}\n"), ..Self::default() }
     }
