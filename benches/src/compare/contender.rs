@@ -11,6 +11,9 @@ use crate::mirror::Mirror;
 /// `-Xmx` of MirrorMaker 2.
 pub(crate) const MIRROR_MAKER_HEAP_MIB: u32 = 1024;
 
+/// How much of what MirrorMaker 2 has said is repeated if it ends.
+const LAST_LINES: usize = 20;
+
 /// A program with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contender {
@@ -138,7 +141,10 @@ impl Running {
             Self::Native(mirror) => mirror.check()?,
             Self::Java(process) => {
                 if !process.is_running() {
-                    bail!("MirrorMaker 2 ended:\n{}", process.output());
+                    let output = process.output();
+                    let lines: Vec<&str> = output.lines().collect();
+                    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+                    bail!("MirrorMaker 2 ended:\n{}", last.join("\n"));
                 }
             }
         }

@@ -26,6 +26,8 @@ const HEAP_MIB: u32 = 1024;
 /// Until windows and lanes have grown and a virtual machine is warm, unless half of the data is through before.
 const RAMP: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(20);
+/// Who has brought nothing by then brings nothing.
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// Copies over no distance before anything counts: the compilers of young brokers take whole processors.
 const WARM_UPS: u32 = 2;
 const CONTENDERS: [Contender; 2] = [Contender::Kmirror, Contender::Tuned];
@@ -191,7 +193,12 @@ impl<'a> Bench<'a> {
         let bits = filling.batch_bytes()? as f64 * 8.0 / f64::from(filling.batch_records);
         self.runtime.block_on(async {
             let client = fill::client(&target)?;
-            await_records(&client, &copy, 1, &mut running).await?;
+            let first = await_records(&client, &copy, 1, &mut running);
+            match tokio::time::timeout(START_LIMIT, first).await {
+                Ok(first) => first?,
+                // As with MirrorMaker 2, where an answer takes longer than its timeout for requests, again and again.
+                Err(_) => return Ok(0.0),
+            }
             let stretch = Duration::from_secs(args.seconds);
             let rate = rate(&client, &copy, filling.records(), stretch, &mut running).await;
             client.delete_topics(&[copy]).await;
