@@ -5,6 +5,7 @@
 
 pub mod builder;
 pub mod codec;
+mod copy;
 pub mod crc;
 pub mod decide;
 mod draft;

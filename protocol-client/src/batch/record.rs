@@ -4,6 +4,7 @@
 //! zig-zag varints: Kafka's `DefaultRecord`. Header names are kept as bytes, in order, with
 //! duplicates: a copy must not lose what a map or a string would.
 
+use super::copy;
 use super::error::BatchError;
 use super::varint;
 
@@ -172,11 +173,13 @@ impl RawRecord<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let offset_delta = i64::from(self.offset_delta);
         let deltas = varint::size(self.timestamp_delta) + varint::size(offset_delta);
-        varint::put(out, (1 + deltas + self.body.len()) as i64);
-        out.push(self.attributes as u8);
-        varint::put(out, self.timestamp_delta);
-        varint::put(out, offset_delta);
-        out.extend_from_slice(self.body);
+        let mut head = [0; 32];
+        let mut at = varint::write(&mut head, 0, (1 + deltas + self.body.len()) as i64);
+        head[at] = self.attributes as u8;
+        at = varint::write(&mut head, at + 1, self.timestamp_delta);
+        at = varint::write(&mut head, at, offset_delta);
+        copy::append_head(out, &head, at);
+        copy::append(out, self.body);
     }
 }
 

@@ -7,15 +7,14 @@ pub(super) const MAX_BYTES: usize = 10;
 #[inline]
 pub(super) fn put(out: &mut Vec<u8>, value: i64) {
     let mut buffer = [0; MAX_BYTES];
-    let length = write(&mut buffer, value);
+    let length = write(&mut buffer, 0, value);
     out.extend_from_slice(&buffer[..length]);
 }
 
-/// Writes `value` to the start of `out` and says how many bytes it took.
+/// Writes `value` to `out` from `at` on, where it must have room, and says where it ends.
 #[inline]
-pub(super) fn write(out: &mut [u8; MAX_BYTES], value: i64) -> usize {
+pub(super) fn write(out: &mut [u8], mut at: usize, value: i64) -> usize {
     let mut rest = zigzag(value);
-    let mut at = 0;
     while rest >= 0x80 {
         out[at] = rest as u8 | 0x80;
         rest >>= 7;
