@@ -113,6 +113,8 @@ pub(super) struct Assigned {
     pub(super) limits: TargetLimits,
 }
 
+/// There may be a hundred thousand of them, so what most have no use for is boxed: more than 896 bytes of a slot would take
+/// the allocator's next size.
 #[derive(Debug)]
 pub(super) struct PartitionFlow {
     pub(super) spec: Assigned,
@@ -127,7 +129,7 @@ pub(super) struct PartitionFlow {
     /// the slower side would leave and join the fetch session with every batch.
     is_full: bool,
     /// Several lanes read ahead.
-    split: Option<Split>,
+    split: Option<Box<Split>>,
     fetch_offset: i64,
     epochs: Epochs,
     high_watermark: i64,
@@ -148,7 +150,7 @@ pub(super) struct PartitionFlow {
     /// What is being asked for was wanted for an earlier reason.
     end_stale: bool,
     /// Logs are being compared to find out what a former run has left.
-    recovery: Option<Recovery>,
+    recovery: Option<Box<Recovery>>,
     footing: Footing,
     /// Where a log was read last that gave nothing, and how often in a row.
     nothing_at: (Side, i64, u32),

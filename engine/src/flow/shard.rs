@@ -531,3 +531,14 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_does_nothing_is_small() {
+        let bytes = size_of::<Slot>();
+        assert!(bytes <= 896, "{bytes} bytes: the allocator has sizes of 768, 896, 1024, 1280");
+    }
+}

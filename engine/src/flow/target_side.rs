@@ -160,7 +160,7 @@ pub(super) struct TargetSide {
     /// An answer has shown that the log was cut: what was expected and what came.
     shrunk: Option<(i64, i64)>,
     /// What was acknowledged in a transaction that has not ended yet; none where there are no transactions.
-    uncommitted: Option<Uncommitted>,
+    uncommitted: Option<Box<Uncommitted>>,
 }
 
 /// Records that stand one behind the other on both sides.
@@ -201,7 +201,7 @@ impl TargetSide {
 
     /// From now on records are written in transactions.
     pub(super) fn use_transactions(&mut self) {
-        self.uncommitted = Some(Uncommitted::default());
+        self.uncommitted = Some(Box::default());
     }
 
     /// What is sent from here on counts when the transaction is committed.
@@ -220,7 +220,7 @@ impl TargetSide {
 
     /// What was acknowledged counts.
     pub(super) fn commit(&mut self) {
-        let Some(uncommitted) = &mut self.uncommitted else { return };
+        let Some(uncommitted) = self.uncommitted.as_deref_mut() else { return };
         for run in std::mem::take(uncommitted).runs {
             self.index.append(run.source_first, run.target_first, run.count);
         }
@@ -229,7 +229,7 @@ impl TargetSide {
     /// Nothing of what was acknowledged counts; what was known of the log's end stays known.
     pub(super) fn abort(&mut self, frames: &mut Frames) {
         self.clear(frames);
-        let uncommitted = self.uncommitted.as_mut().map(std::mem::take);
+        let uncommitted = self.uncommitted.as_deref_mut().map(std::mem::take);
         if let Some((_, delivered)) = uncommitted.and_then(|uncommitted| uncommitted.before) {
             self.delivered = delivered;
         }

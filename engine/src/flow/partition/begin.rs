@@ -51,7 +51,7 @@ impl PartitionFlow {
     pub(super) fn want_turn(&mut self, purpose: Purpose, end: i64, cx: &mut Cx<'_>) {
         self.rewind(cx.frames);
         self.target.set_phase(Phase::Matching);
-        self.recovery = Some(Recovery::waiting(purpose, end));
+        self.recovery = Some(Box::new(Recovery::waiting(purpose, end)));
         cx.notes.push(Note::WantTurn);
     }
 
@@ -71,7 +71,7 @@ impl PartitionFlow {
 
     /// Goes on comparing, for this.
     fn compare_for(&mut self, purpose: Purpose, end: i64, cx: &mut Cx<'_>) {
-        self.recovery = Some(Recovery::waiting(purpose, end));
+        self.recovery = Some(Box::new(Recovery::waiting(purpose, end)));
         self.on_turn(cx);
     }
 

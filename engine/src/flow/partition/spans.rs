@@ -17,7 +17,7 @@ impl PartitionFlow {
     /// Several lanes read on from here; the last records tell what batches are like.
     pub(in crate::flow) fn begin_split(&mut self, records: &Bytes) {
         if self.split.is_none() && self.takes_records() && self.fetch_offset < self.readable_end {
-            self.split = Some(Split::new(records));
+            self.split = Some(Box::new(Split::new(records)));
         }
     }
 
@@ -30,7 +30,7 @@ impl PartitionFlow {
 
     /// Nothing is under way and nothing waits for its turn.
     pub(in crate::flow) fn is_split_empty(&self) -> bool {
-        self.split.as_ref().is_some_and(Split::is_empty)
+        self.split.as_deref().is_some_and(Split::is_empty)
     }
 
     /// Neither is there anything to ask for.
@@ -49,7 +49,7 @@ impl PartitionFlow {
     }
 
     pub(in crate::flow) fn largest_batch_bytes(&self) -> usize {
-        self.split.as_ref().map_or(0, Split::largest_batch_bytes)
+        self.split.as_deref().map_or(0, Split::largest_batch_bytes)
     }
 
     /// What one more lane should read, of about so many bytes. With a limit of 0 only holes are read.
