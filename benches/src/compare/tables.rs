@@ -6,8 +6,7 @@ use super::Measured;
 use super::contender::{self, MIRROR_MAKER_HEAP_MIB};
 use super::copy::Outcome;
 use super::latency::{Latency, SHARE};
-use crate::figure::mib;
-use crate::figure::short;
+use crate::figure::{mib, short};
 use crate::relay::TINY_RECORDS;
 use crate::table::{row, table};
 

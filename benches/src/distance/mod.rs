@@ -161,8 +161,7 @@ impl<'a> Bench<'a> {
             for (filling, contender) in
                 topics.iter().flat_map(|one| contenders.iter().map(move |who| (one, who)))
             {
-                let what = format!("{rtt} ms, {}: {}", filling.topic, contender.name());
-                eprintln!("{what}");
+                eprintln!("{rtt} ms, {}: {}", filling.topic, contender.name());
                 rates.push(Rate {
                     contender: *contender,
                     far: self.far,

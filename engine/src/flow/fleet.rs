@@ -2,9 +2,8 @@
 //!
 //! A connection over distance carries what fits into its window for each round trip, and brokers keep that window small
 //! (`socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, 100 KiB by default), so a long line is filled by many
-//! connections. What the line takes is
-//! measured, not configured: while all lanes are busy there are more and more of them, in large steps as long as those pay
-//! and in smaller ones then. Once the line is full, more lanes would only take from other shards, which would answer with
+//! connections. What the line takes is measured, not configured: while all lanes are busy there are more and more of them, in
+//! large steps as long as those pay and in smaller ones then. Once the line is full, more lanes would only take from other shards, which would answer with
 //! more of theirs: so there are no more as soon as each carries clearly less than one did before.
 
 use std::time::Duration;
@@ -230,9 +229,9 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::pace::NEAR;
 
     const MOST: u16 = 64;
-    const NEAR: Duration = Duration::from_millis(2);
 
     /// A line with this round trip, on which each connection carries 100 KiB for each of them, and all together no more
     /// than `line` bytes in a second.

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use engine::flow::budget::Budget;
-use engine::flow::event::{Effect, Event, LaneId, Start};
+use engine::flow::event::{Effect, Event, LaneId};
 use engine::flow::settings::ShardSettings;
-use engine::model::{Pair, Side};
+use engine::model::Side;
 use protocol_client::batch::BatchHeader;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::RawFetch;
@@ -92,12 +92,8 @@ struct Distance {
 impl Distance {
     fn new(partitions: i32, shape: Shape) -> Self {
         let budget = Budget::shared(BUDGET_BYTES, 2);
-        let mut rig = Rig::new(ShardSettings { budget, ..ShardSettings::default() });
+        let mut rig = Rig::led(ShardSettings { budget, ..ShardSettings::default() }, partitions);
         rig.high_watermark = i64::MAX / 2;
-        let leaders = vec![1; partitions as usize];
-        rig.lead(Side::Source, &leaders);
-        rig.lead(Side::Target, &leaders);
-        (0..partitions).for_each(|index| rig.add(index, Start::Pair(Pair::NOWHERE)));
         rig.say_ends(0);
         Self {
             rig,

@@ -66,6 +66,14 @@ impl Rig {
 
     /// A rig whose partitions `0..count` are led by node 1 on both sides, connected and at work.
     pub(crate) fn running(settings: ShardSettings, count: i32) -> Self {
+        let mut rig = Self::led(settings, count);
+        rig.connect_all();
+        rig.say_ends(0);
+        rig
+    }
+
+    /// The same before anything is connected.
+    pub(crate) fn led(settings: ShardSettings, count: i32) -> Self {
         let mut rig = Self::new(settings);
         let leaders: Vec<i32> = vec![1; count as usize];
         rig.lead(Side::Source, &leaders);
@@ -73,8 +81,6 @@ impl Rig {
         for index in 0..count {
             rig.add(index, Start::Pair(Pair::NOWHERE));
         }
-        rig.connect_all();
-        rig.say_ends(0);
         rig
     }
 

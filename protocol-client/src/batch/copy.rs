@@ -2,7 +2,7 @@
 //! byte, which takes tens of nanoseconds for a record of 200 bytes.
 
 /// What is copied at once, as a constant that the compiler turns into moves between registers.
-const PIECE_BYTES: usize = 32;
+pub(super) const PIECE_BYTES: usize = 32;
 
 /// From here on `memcpy` is worth its call everywhere.
 const LONG_BYTES: usize = 1024;

@@ -173,7 +173,7 @@ impl RawRecord<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let offset_delta = i64::from(self.offset_delta);
         let deltas = varint::size(self.timestamp_delta) + varint::size(offset_delta);
-        let mut head = [0; 32];
+        let mut head = [0; copy::PIECE_BYTES];
         let mut at = varint::write(&mut head, 0, (1 + deltas + self.body.len()) as i64);
         head[at] = self.attributes as u8;
         at = varint::write(&mut head, at + 1, self.timestamp_delta);

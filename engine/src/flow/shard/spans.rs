@@ -105,8 +105,8 @@ impl Shard {
     }
 
     /// Whether a lane is one more than its broker is to have.
-    pub(super) fn is_surplus(&self, (node, number): LaneKey) -> bool {
-        self.source_fleets.get(&node).is_none_or(|fleet| number >= fleet.lanes())
+    pub(super) fn is_surplus(&self, at: LaneKey) -> bool {
+        is_surplus(&self.source_fleets, at)
     }
 
     /// Closes lanes that are too many, as soon as no span is on its way there: what other lanes have brought waits for it.
@@ -250,12 +250,17 @@ fn has_one_lane(fleets: &Fleets, node: NodeId) -> bool {
     fleets.get(&node).is_none_or(|fleet| fleet.lanes() == 1)
 }
 
+/// Whether a lane is one more than its broker is to have.
+pub(super) fn is_surplus(fleets: &Fleets, (node, number): LaneKey) -> bool {
+    fleets.get(&node).is_none_or(|fleet| number >= fleet.lanes())
+}
+
 /// The lane that a partition is on. Partitions are spread evenly, and stay as long as the number of lanes does.
 pub(super) fn home(fleets: &Fleets, key: PartitionKey, node: NodeId) -> LaneKey {
     let lanes = fleets.get(&node).map_or(1, Fleet::lanes);
     (node, home_of(key, lanes))
 }
 
-pub(super) fn home_of(key: PartitionKey, lanes: u16) -> u16 {
+fn home_of(key: PartitionKey, lanes: u16) -> u16 {
     u16::try_from(key % u32::from(lanes.max(1))).unwrap_or(0)
 }

@@ -4,10 +4,10 @@
 //! lanes, and one changes its lane only while nothing of it is under way.
 
 use super::super::event::{Effect, LaneId, NodeId, PartitionKey};
-use super::super::fleet::{Answered, Fleet};
+use super::super::fleet::Answered;
 use super::super::produce_lane::ProduceLane;
 use super::placement::leave_target;
-use super::spans::home;
+use super::spans::{home, is_surplus};
 use super::{LaneKey, Shard};
 use crate::model::{Moment, Side};
 
@@ -44,8 +44,7 @@ impl Shard {
 
     /// A lane that is one too many is closed when nobody is on it any more.
     pub(super) fn close_deserted(&mut self, at: LaneKey, effects: &mut Vec<Effect>) {
-        let lanes = self.target_fleets.get(&at.0).map_or(0, Fleet::lanes);
-        if at.1 >= lanes
+        if is_surplus(&self.target_fleets, at)
             && let Some(lane) = self.produce_lanes.get(&at)
             && lane.is_deserted()
         {
@@ -66,8 +65,8 @@ impl Shard {
             return true;
         }
         let is_up = |lane: &ProduceLane| lane.link.is_up();
-        let is_surplus = self.target_fleets.get(&at.0).is_none_or(|fleet| at.1 >= fleet.lanes());
-        if !is_surplus && !self.produce_lanes.get(&home).is_some_and(is_up) {
+        if !is_surplus(&self.target_fleets, at) && !self.produce_lanes.get(&home).is_some_and(is_up)
+        {
             return true;
         }
         if slot.flow.awaits_answers() {
