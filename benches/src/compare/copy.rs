@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::contender::{Contender, Job, Running};
 use super::data::DataSet;
+use crate::figure::Series;
 use crate::{fill, idle, usage, volume};
 
 const COPY_LIMIT: Duration = Duration::from_secs(900);
@@ -29,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     /// From its first replicated record to the last; of kmirror from its start on.
     pub(crate) cpu_seconds: f64,
+    /// The least and the most of that, of several runs.
+    pub(crate) cpu_seconds_range: [f64; 2],
     /// Only of the second half of the records, twice: what is left when a virtual machine has warmed up.
     pub(crate) cpu_seconds_warm: f64,
     pub(crate) start_cpu_seconds: f64,
@@ -49,6 +52,26 @@ pub(crate) struct Idle {
 }
 
 impl Outcome {
+    /// Of several runs on one set the median of each figure; idleness is measured once.
+    pub(crate) fn median(runs: &[Self]) -> Option<Self> {
+        let all = |value: fn(&Self) -> f64| Series::from_iter(runs.iter().map(value));
+        let median = |value: fn(&Self) -> f64| all(value).median();
+        let cpu_seconds = all(|run| run.cpu_seconds);
+        Some(Self {
+            cpu_seconds: cpu_seconds.median(),
+            cpu_seconds_range: [cpu_seconds.min(), cpu_seconds.max()],
+            cpu_seconds_warm: median(|run| run.cpu_seconds_warm),
+            start_cpu_seconds: median(|run| run.start_cpu_seconds),
+            copy_seconds: median(|run| run.copy_seconds),
+            first_record_seconds: median(|run| run.first_record_seconds),
+            peak_resident_bytes: median(|run| run.peak_resident_bytes as f64) as u64,
+            source_cpu_seconds: median(|run| run.source_cpu_seconds),
+            target_cpu_seconds: median(|run| run.target_cpu_seconds),
+            idle: runs.iter().find_map(|run| run.idle),
+            ..runs.first()?.clone()
+        })
+    }
+
     pub(crate) fn per_gib(&self, cpu_seconds: f64) -> f64 {
         cpu_seconds * (1u64 << 30) as f64 / self.bytes as f64
     }
@@ -66,13 +89,15 @@ pub(crate) struct Bench<'a> {
     pub(crate) target: KafkaCluster,
     pub(crate) dir: TempDir,
     pub(crate) runtime: Runtime,
+    /// Copies so far: each leaves internal topics behind, and none may go on where another one stopped.
+    runs: u32,
 }
 
 impl<'a> Bench<'a> {
     pub(crate) fn start(program: &'a Path) -> Result<Self> {
         let (source, target) = volume::clusters()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { program, source, target, dir: tempfile::tempdir()?, runtime })
+        Ok(Self { program, source, target, dir: tempfile::tempdir()?, runtime, runs: 0 })
     }
 
     /// Starts a contender on a topic; answers also what the copy will be called.
@@ -97,7 +122,8 @@ impl<'a> Bench<'a> {
         set: &DataSet,
         idle: Option<Duration>,
     ) -> Result<Outcome> {
-        let run = format!("{}-{}", contender.word(), set.name);
+        self.runs += 1;
+        let run = format!("{}-{}-{}", contender.word(), set.name, self.runs);
         let brokers = [self.broker_ids()?.0, self.broker_ids()?.1];
         let begin = usage::now();
         let (mut running, copy) = self.launch(contender, &run, set.name, set.codec)?;
@@ -113,13 +139,15 @@ impl<'a> Bench<'a> {
         let half = reach(set.records() / 2)?;
         let last = reach(set.records())?;
         let started = if contender == Contender::Kmirror { Duration::ZERO } else { first.cpu };
+        let cpu_seconds = (last.cpu - started).as_secs_f64();
         let mut outcome = Outcome {
             contender,
             set: set.name,
             is_tiny: set.is_tiny,
             records: set.records(),
             bytes: set.wire_bytes(),
-            cpu_seconds: (last.cpu - started).as_secs_f64(),
+            cpu_seconds,
+            cpu_seconds_range: [cpu_seconds; 2],
             cpu_seconds_warm: 2.0 * (last.cpu - half.cpu).as_secs_f64(),
             start_cpu_seconds: first.cpu.as_secs_f64(),
             copy_seconds: (last.at - first.at).as_secs_f64(),
@@ -184,4 +212,40 @@ pub(crate) async fn await_records(
         tokio::time::sleep(POLL).await;
     }
     bail!("{topic} holds {held} of {records} records after {COPY_LIMIT:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(cpu_seconds: f64, peak_resident_bytes: u64, idle: Option<Idle>) -> Outcome {
+        Outcome {
+            contender: Contender::Kmirror,
+            set: "none",
+            is_tiny: false,
+            records: 10,
+            bytes: 1 << 30,
+            cpu_seconds,
+            cpu_seconds_range: [cpu_seconds; 2],
+            cpu_seconds_warm: 1.0,
+            start_cpu_seconds: 0.0,
+            copy_seconds: 5.0,
+            first_record_seconds: 0.1,
+            peak_resident_bytes,
+            source_cpu_seconds: 2.0,
+            target_cpu_seconds: 4.0,
+            idle,
+        }
+    }
+
+    #[test]
+    fn of_several_runs_the_middle_one_counts_figure_by_figure() {
+        let idle = Idle { cpu: 0.01, resident_bytes: 7 };
+        let runs = [run(0.9, 10, Some(idle)), run(0.6, 30, None), run(0.7, 20, None)];
+        let median = Outcome::median(&runs).expect("there are runs");
+        assert_eq!((median.cpu_seconds, median.cpu_seconds_range), (0.7, [0.6, 0.9]));
+        assert_eq!((median.peak_resident_bytes, median.records), (20, 10));
+        assert_eq!(median.idle.map(|idle| idle.resident_bytes), Some(7));
+        assert!(Outcome::median(&[]).is_none());
+    }
 }

@@ -38,6 +38,9 @@ pub(crate) struct CompareArgs {
     /// Records of the set of tiny batches
     #[arg(long, value_name = "RECORDS", default_value_t = 400_000)]
     tiny: u32,
+    /// How often each copies a set
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Only these sets: none, lz4, zstd, tiny
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
@@ -70,6 +73,7 @@ impl Measured {
 
 /// Measures.
 pub(crate) fn section(args: &CompareArgs) -> Result<Section> {
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
     let program = program(args.kmirror.as_ref())?;
     let mut sets = DataSet::all(args.large, args.tiny)?;
     let known: Vec<&str> = sets.iter().map(|set| set.name).collect();
@@ -113,15 +117,21 @@ fn warm_up(bench: &mut Bench<'_>) -> Result<()> {
 fn copy_all(bench: &mut Bench<'_>, set: &DataSet, args: &CompareArgs) -> Result<Vec<Outcome>> {
     eprintln!("{}: filling the source with {}", set.name, set.text());
     fill_source(bench, set)?;
-    let mut outcomes = Vec::new();
-    for contender in contender::ALL {
-        eprintln!("{}: {} copies", set.name, contender.name());
-        // Idleness does not depend on what was copied before.
-        let idle = (set.name == "none" && args.idle > 0).then(|| Duration::from_secs(args.idle));
-        outcomes.push(bench.copy(contender, set, idle)?);
+    let mut runs = contender::ALL.map(|_| Vec::new());
+    for round in 0..args.rounds {
+        for turn in 0..contender::ALL.len() {
+            // Each is the first once, and the last: clusters that have just been filled are not those of a minute later.
+            let nth = (round + turn) % contender::ALL.len();
+            let contender = contender::ALL[nth];
+            eprintln!("{}: {} copies, round {}", set.name, contender.name(), round + 1);
+            // Idleness does not depend on what was copied before.
+            let is_measured = set.name == "none" && round == 0 && args.idle > 0;
+            let idle = is_measured.then(|| Duration::from_secs(args.idle));
+            runs[nth].push(bench.copy(contender, set, idle)?);
+        }
     }
     delete(bench, set)?;
-    Ok(outcomes)
+    Ok(runs.iter().filter_map(|runs| Outcome::median(runs)).collect())
 }
 
 fn fill_source(bench: &Bench<'_>, set: &DataSet) -> Result<()> {

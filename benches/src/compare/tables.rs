@@ -27,7 +27,8 @@ pub(crate) fn text(measured: &Measured) -> String {
 const NOTES: &str = "\
 CPU is user and system time of the replicator's process: of MirrorMaker 2 from its first replicated record to the last, \
 its start (second figure) not counted; of kmirror from its start to the last record. \"Warm\" is twice what the second \
-half of the records took. For tiny batches it is given per 400 000 records instead of per GiB. Brokers' CPU is from the \
+half of the records took. All are medians of the rounds, idleness was measured once; the CPU's least and most stand \
+beside it. Each round begins with another one. For tiny batches it is given per 400 000 records instead of per GiB. Brokers' CPU is from the \
 first record to the last. Idle CPU is a share of one core.";
 
 fn copies(measured: &Measured) -> Vec<Vec<String>> {
@@ -50,7 +51,7 @@ fn copies(measured: &Measured) -> Vec<Vec<String>> {
         rows.push(vec![
             outcome.set.to_owned(),
             outcome.contender.name().to_owned(),
-            short(cpu(outcome)),
+            with_range(outcome),
             short(weigh(outcome, outcome.cpu_seconds_warm)),
             short(outcome.start_cpu_seconds),
             format!("{:.0}", outcome.records_per_second()),
@@ -63,6 +64,12 @@ fn copies(measured: &Measured) -> Vec<Vec<String>> {
         ]);
     }
     rows
+}
+
+/// The CPU figure that is compared, with the least and the most of all rounds.
+fn with_range(outcome: &Outcome) -> String {
+    let [least, most] = outcome.cpu_seconds_range.map(|seconds| short(weigh(outcome, seconds)));
+    format!("{} ({least}-{most})", short(cpu(outcome)))
 }
 
 /// The CPU figure that is compared.

@@ -21,7 +21,7 @@ const USUAL: &[Usual] = &[
         name: "compare",
         title: "Beside MirrorMaker 2",
         options: "",
-        quick: "--large 100000 --tiny 40000 --latency 2 --idle 2",
+        quick: "--rounds 1 --large 100000 --tiny 40000 --latency 2 --idle 2",
     },
     Usual {
         name: "relay",
