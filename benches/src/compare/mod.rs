@@ -38,7 +38,7 @@ pub(crate) struct CompareArgs {
     /// Records of the set of tiny batches
     #[arg(long, value_name = "RECORDS", default_value_t = 400_000)]
     tiny: u32,
-    /// How often each copies a set
+    /// How often each copies a set, and is measured at the highest rate
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Only these sets: none, lz4, zstd, tiny
@@ -88,7 +88,7 @@ pub(crate) fn section(args: &CompareArgs) -> Result<Section> {
     }
     let latencies = match args.latency {
         0 => Latencies::default(),
-        seconds => latency::measure(&mut bench, Duration::from_secs(seconds))?,
+        seconds => latency::measure(&mut bench, Duration::from_secs(seconds), args.rounds)?,
     };
     let measured = Measured { sets, outcomes, latencies };
     Ok(Section {

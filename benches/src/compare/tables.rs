@@ -113,7 +113,8 @@ fn flood(measured: &Measured) -> String {
         "Added latency of a record: from when a reader at the end of the source sees it to when one at the end of the \
          target does. Records of 903 bytes, to 10 partitions in turn, written one by one up to 2 000 records/s and with \
          a linger of 5 ms above. The highest rate is {:.0} % of what the tuned MirrorMaker 2 carries while the source is \
-         written as fast as it takes on the same machine (records/s: {}).",
+         written as fast as it takes on the same machine (records/s: {}); there the figures are medians of as many stretches \
+         as there are rounds.",
         SHARE * 100.0,
         maxima.collect::<Vec<_>>().join(", ")
     )
