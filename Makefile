@@ -58,7 +58,7 @@ bench: ## everything that docs/benchmarks.md reports, in one run: target/bench/r
 bench-relay: ## CPU per GiB beside a raw TCP relay, between null brokers; two minutes
 	cargo run --release --locked -p benches -- relay
 
-bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; ten minutes
+bench-compare: ## kmirror and MirrorMaker 2 in turn between two real Kafka clusters: a table and plots; twenty minutes
 	cargo build --release --locked -p benches -p kmirror
 	target/release/benches report --only compare --out target/compare
 
