@@ -3,12 +3,12 @@
 //!
 //! In message format 0 the header checksum was computed over the wrong bytes (KAFKA-3160).
 
-use super::{CodecError, Compression, Framing};
+use super::{CodecError, Compression, Framing, read_capped};
 use crate::batch::copy;
 use lz4_flex::block::decompress_into;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::cell::RefCell;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 
 /// Where the frame descriptor starts: behind the frame's magic, in bytes.
 const DESCRIPTOR_AT: usize = 4;
@@ -81,23 +81,9 @@ fn plain(
     }
 }
 
-/// Decompresses any frame, block by block as the decoder has them.
+/// Decompresses any frame.
 fn any(frame: &[u8], max_bytes: usize) -> Result<Vec<u8>, CodecError> {
-    let mut decoder = FrameDecoder::new(frame);
-    let mut output = Vec::new();
-    loop {
-        let block =
-            decoder.fill_buf().map_err(|error| CodecError::malformed(Compression::Lz4, error))?;
-        if block.is_empty() {
-            return Ok(output);
-        }
-        let length = block.len();
-        if length > max_bytes - output.len() {
-            return Err(CodecError::OverLimit { limit_bytes: max_bytes });
-        }
-        output.extend_from_slice(block);
-        decoder.consume(length);
-    }
+    read_capped(Compression::Lz4, FrameDecoder::new(frame), max_bytes)
 }
 
 /// The frame with the header checksum that the lz4 specification asks for.
