@@ -6,9 +6,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use kafka_lab::{Isolation, KafkaCluster, Load, Shape, available, available_with};
+use kafka_lab::{KafkaCluster, Load, Shape, available, available_with};
 
-use crate::support::{Clusters, Mirror, PATIENCE, eventually};
+use crate::support::{Clusters, Mirror};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -78,24 +78,8 @@ fn compacted_topics_keep_their_holes_to_themselves() -> Result<()> {
         return Ok(());
     }
     let clusters = Clusters::shared()?;
-    let source = clusters.source.bootstrap();
-    let compacted =
-        [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
-    clusters.create("sparse", 1, &compacted)?;
     let load = Load { records: 2000, keys: 700, codec: "lz4", ..Load::of("sparse") };
-    clusters.peer.produce(&source, &load)?.assert_complete();
-    let itself = (source.as_str(), "sparse");
-    let mut left = 0;
-    eventually("the cleaner has left holes", || {
-        // A segment is only closed, and so cleaned, when something is appended after its time.
-        let next = Load { records: 1, seed: 2 + left, ..load.clone() };
-        clusters.peer.produce(&source, &next)?.assert_complete();
-        let seen = clusters.peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
-        left = seen.source_records;
-        Ok(left < 1000)
-    })?;
-    // Nothing more may be cleaned while the two are compared, nor anything on the target.
-    clusters.peer.configure_topic(&source, "sparse", &[("segment.ms", "600000")])?;
+    clusters.create_with_holes(&load, 1, 1000)?;
     let flow = clusters.flow("holes", "holes-target", "sparse");
     let flow = format!("{flow}config.properties.exclude = cleanup\\\\.policy, segment\\\\.ms\n");
     let mut mirror = Mirror::start(&flow)?;

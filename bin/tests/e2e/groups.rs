@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use kafka_lab::{Isolation, KafkaCluster, Load, Mirrored, Positions, available};
 
-use crate::support::{Clusters, Mirror, PATIENCE, eventually};
+use crate::support::{Clusters, Mirror, PATIENCE};
 
 /// Groups at evenly spread positions of each topic.
 const GROUPS: u64 = 12;
@@ -27,7 +27,8 @@ fn positions_lead_to_the_very_next_record() -> Result<()> {
     let source = clusters.source.bootstrap();
     let target = clusters.target.bootstrap();
     with_markers(&clusters, "seats-txn")?;
-    with_holes(&clusters, "seats-sparse")?;
+    let sparse = Load { records: 1200, keys: 400, ..Load::of("seats-sparse") };
+    clusters.create_with_holes(&sparse, 1, 600)?;
     let flow = clusters.flow("seats", "seats-target", "seats-.*");
     let mut mirror = Mirror::start(&format!(
         "{flow}groups = seats-.*\n\
@@ -85,27 +86,6 @@ fn with_markers(clusters: &Clusters, topic: &str) -> Result<()> {
     let load = Load { records: 1500, transaction_records: 25, codec: "lz4", ..Load::of(topic) };
     clusters.peer.produce(&clusters.source.bootstrap(), &load)?.assert_complete();
     Ok(())
-}
-
-/// A log with holes where the cleaner was.
-fn with_holes(clusters: &Clusters, topic: &str) -> Result<()> {
-    let source = clusters.source.bootstrap();
-    let compacted =
-        [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
-    clusters.create(topic, 1, &compacted)?;
-    let load = Load { records: 1200, keys: 400, ..Load::of(topic) };
-    clusters.peer.produce(&source, &load)?.assert_complete();
-    let itself = (source.as_str(), topic);
-    let mut left = 0;
-    eventually("the cleaner has left holes", || {
-        // A segment is only closed, and so cleaned, when something is appended after its time.
-        let next = Load { records: 1, seed: 2 + left, ..load.clone() };
-        clusters.peer.produce(&source, &next)?.assert_complete();
-        let seen = clusters.peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
-        left = seen.source_records;
-        Ok(left < 600)
-    })?;
-    clusters.peer.configure_topic(&source, topic, &[("segment.ms", "600000")])
 }
 
 /// Reads some records with a group of the protocol of KIP-848, which commits its position and leaves.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use kafka_lab::{Isolation, Load, Mirrored, Positions, available};
 
-use crate::support::{Clusters, Dice, Mirror, PATIENCE, count, eventually, within_patience};
+use crate::support::{Clusters, Dice, Mirror, PATIENCE, count, within_patience};
 
 const PARTITIONS: u32 = 2;
 /// A flow that tells where groups are as soon as it knows.
@@ -216,26 +216,13 @@ fn loads() -> Vec<Load> {
 /// The first records of all topics; the cleaner has left holes in one of them.
 fn produce(clusters: &Clusters, loads: &[Load]) -> Result<()> {
     let source = clusters.source.bootstrap();
-    let compacted =
-        [("cleanup.policy", "compact"), ("segment.ms", "500"), ("min.cleanable.dirty.ratio", "0")];
     for load in loads {
-        let configs = if load.keys > 0 { &compacted[..] } else { &[] };
-        clusters.create(&load.topic, PARTITIONS, configs)?;
-        clusters.peer.produce(&source, load)?.assert_complete();
-        if load.keys == 0 {
-            continue;
+        if load.keys > 0 {
+            clusters.create_with_holes(load, PARTITIONS, 600)?;
+        } else {
+            clusters.create(&load.topic, PARTITIONS, &[])?;
+            clusters.peer.produce(&source, load)?.assert_complete();
         }
-        let itself = (source.as_str(), load.topic.as_str());
-        let mut seed = 1000;
-        eventually("the cleaner has left holes", || {
-            // A segment is only closed, and so cleaned, when something is appended after its time.
-            seed += 1;
-            let next = Load { records: 20, seed, ..load.clone() };
-            clusters.peer.produce(&source, &next)?.assert_complete();
-            let seen = clusters.peer.compare(itself, itself, Isolation::ReadCommitted, PATIENCE)?;
-            Ok(seen.source_records < 600)
-        })?;
-        clusters.peer.configure_topic(&source, &load.topic, &[("segment.ms", "600000")])?;
     }
     Ok(())
 }

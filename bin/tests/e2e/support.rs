@@ -9,12 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use kafka_lab::{ClusterBuilder, Comparison, Isolation, KafkaCluster, Peer, Version};
+use kafka_lab::{ClusterBuilder, Comparison, Isolation, KafkaCluster, Load, Peer, Version};
 use tempfile::TempDir;
 
 /// How long a mirror may take to catch up on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long to wait for what is seldom worth it.
+const GLANCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A source, a target and Kafka's own clients.
@@ -59,6 +61,37 @@ impl Clusters {
         configs: &[(&str, &str)],
     ) -> Result<()> {
         self.peer.create_topic(&self.source.bootstrap(), topic, partitions, configs)
+    }
+
+    /// Creates a topic on the source for a load with keys, and waits until the cleaner has left fewer than `most_left`
+    /// of its records. From then on it leaves the topic alone.
+    pub(crate) fn create_with_holes(
+        &self,
+        load: &Load,
+        partitions: u32,
+        most_left: u64,
+    ) -> Result<()> {
+        let (source, topic) = (self.source.bootstrap(), load.topic.as_str());
+        let compacted = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "500"),
+            ("min.cleanable.dirty.ratio", "0"),
+        ];
+        self.create(topic, partitions, &compacted)?;
+        self.peer.produce(&source, load)?.assert_complete();
+        let itself = (source.as_str(), topic);
+        let mut seed = load.seed + 1000;
+        eventually("the cleaner has left holes", || {
+            // A segment is only closed, and so cleaned, when something is appended after its time.
+            seed += 1;
+            let next = Load { records: 20, seed, ..load.clone() };
+            self.peer.produce(&source, &next)?.assert_complete();
+            // The topic is read twice, and where the cleaner comes between, the second never catches up.
+            let seen = self.peer.compare(itself, itself, Isolation::ReadCommitted, GLANCE)?;
+            Ok(seen.target_records < most_left)
+        })?;
+        let settled = [("segment.ms", "600000"), ("min.cleanable.dirty.ratio", "1")];
+        self.peer.configure_topic(&source, topic, &settled)
     }
 
     /// Compares what a `read_committed` consumer sees of `topic` with its mirror `mirrored`, once that had
