@@ -589,15 +589,22 @@ impl PartitionFlow {
                 self.damaged_batch("the target finds its checksum wrong", cx);
             }
             Step::TargetShrank { expected, end } => {
-                if self.on_diverged(Divergence::Truncated { expected, end }, cx) {
-                    self.compare(cx);
-                }
+                self.look_for_cut(Divergence::Truncated { expected, end }, cx);
+            }
+            Step::Overwritten { source_offset, target_offset } => {
+                self.look_for_cut(Divergence::Differs { source_offset, target_offset }, cx);
             }
         }
         self.tell_foreign(cx);
         cx.notes.extend(self.target.take_spent().map(Note::RenewProducer));
         self.let_go(cx.frames);
         self.find_footing(cx);
+    }
+
+    fn look_for_cut(&mut self, divergence: Divergence, cx: &mut Cx<'_>) {
+        if self.on_diverged(divergence, cx) {
+            self.compare(cx);
+        }
     }
 
     /// Forgets what is queued: it will be fetched again.

@@ -85,6 +85,13 @@ pub(super) enum Step {
         /// The end it has now.
         end: i64,
     },
+    /// Somebody else's record stands where the last of ours was: the log was cut, and has grown again.
+    Overwritten {
+        /// Source offset of our record.
+        source_offset: i64,
+        /// Where it was.
+        target_offset: i64,
+    },
 }
 
 /// Why a producer's epoch is of no use any more.
@@ -104,6 +111,16 @@ enum Stamp {
     Spent(Spent),
     /// That has been said.
     Awaited,
+}
+
+/// Our batch right before `target_next`, of the present producer: as long as it stands there the log has not been cut.
+#[derive(Debug, Clone, Copy)]
+struct Witness {
+    /// Of its last record.
+    source_offset: i64,
+    base_sequence: i32,
+    /// Something hints at a cut, so a log that is long enough is no proof.
+    must_be_seen: bool,
 }
 
 /// A batch's answer as the broker gave it.
@@ -159,6 +176,8 @@ pub(super) struct TargetSide {
     foreign: Option<(i64, i64, u64)>,
     /// An answer has shown that the log was cut: what was expected and what came.
     shrunk: Option<(i64, i64)>,
+    /// `None` if something else stands there, or nobody knows what.
+    witness: Option<Witness>,
     /// What was acknowledged in a transaction that has not ended yet; none where there are no transactions.
     uncommitted: Option<Box<Uncommitted>>,
 }
@@ -195,6 +214,7 @@ impl TargetSide {
             index,
             foreign: None,
             shrunk: None,
+            witness: None,
             uncommitted: None,
         }
     }
@@ -238,6 +258,7 @@ impl TargetSide {
     /// The next batch is the first of another producer.
     pub(super) fn reset_producer(&mut self) {
         self.producer = None;
+        self.witness = None;
         self.next_sequence = 0;
         self.established = false;
     }
@@ -261,6 +282,7 @@ impl TargetSide {
         self.target_next = Some(target_next);
         self.phase = Phase::Ready;
         self.doubts = 0;
+        self.witness = None;
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -394,10 +416,14 @@ impl TargetSide {
     pub(super) fn on_end(&mut self, end: i64, frames: &mut Frames) -> Step {
         let expected = self.target_next.unwrap_or(end);
         if end < expected {
+            self.suspect();
             return self.doubt_end(expected, end);
         }
         self.phase = Phase::Reading(end);
-        self.on_log(&[], expected, frames)
+        match self.witness {
+            Some(Witness { must_be_seen: true, .. }) => Step::Read(expected - 1),
+            _ => self.on_log(&[], expected, frames),
+        }
     }
 
     /// The target's log ends before what is stored.
@@ -421,9 +447,15 @@ impl TargetSide {
         }
     }
 
-    /// A piece of the target's log behind `target_next`; the next piece begins at `next`.
+    /// A piece of the target's log behind `target_next`, or from the record before on; the next piece begins at `next`.
     pub(super) fn on_log(&mut self, entries: &[Entry], next: i64, frames: &mut Frames) -> Step {
         let Phase::Reading(end) = self.phase else { return Step::Nothing };
+        if let Some(overwritten) = self.overwritten(entries) {
+            return overwritten;
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.must_be_seen = false;
+        }
         for entry in entries {
             let known = self.target_next.unwrap_or(0);
             if entry.next_offset() <= known || entry.base_offset() >= end {
@@ -451,6 +483,25 @@ impl TargetSide {
                 self.pop_answered(frames);
                 self.conclude()
             }
+        }
+    }
+
+    /// What it means if another record than ours stands before `target_next`. A hole says nothing, the cleaner leaves
+    /// those; nor does an old format, which has no place for a stamp.
+    fn overwritten(&self, entries: &[Entry]) -> Option<Step> {
+        let witness = self.witness.filter(|witness| witness.must_be_seen)?;
+        let (known, (producer_id, epoch)) = (self.target_next?, self.producer?);
+        let covers = |entry: &&Entry| entry.base_offset() < known && known <= entry.next_offset();
+        let entry = entries.iter().find(covers).filter(|entry| entry.magic() == Magic::V2)?;
+        let overwritten =
+            Step::Overwritten { source_offset: witness.source_offset, target_offset: known - 1 };
+        let stamp = ProducerStamp { producer_id, epoch, base_sequence: witness.base_sequence };
+        (!is_stamped(entry, stamp)).then_some(overwritten)
+    }
+
+    fn suspect(&mut self) {
+        if let Some(witness) = &mut self.witness {
+            witness.must_be_seen = true;
         }
     }
 
@@ -517,6 +568,7 @@ impl TargetSide {
         let (producer_id, epoch) = producer;
         self.stamp = Stamp::Valid;
         self.established = false;
+        self.witness = None;
         self.producer = Some(producer);
         let mut base_sequence = 0;
         for batch in &mut self.window {
@@ -556,7 +608,13 @@ impl TargetSide {
         match self.front_error() {
             Some((source_offset, error)) if is_final(error) => self.refuse(source_offset, error),
             // The connection tells when sending makes sense again; an error calls for a pause.
-            Some((_, error)) if error != ErrorCode::NETWORK_EXCEPTION => Step::AskLater(error),
+            Some((_, error)) if error != ErrorCode::NETWORK_EXCEPTION => {
+                // A log that was cut has lost sequence numbers too.
+                if is_sequence_trouble(error) {
+                    self.suspect();
+                }
+                Step::AskLater(error)
+            }
             _ => {
                 self.phase = Phase::Comparing;
                 Step::AskEnd
@@ -600,6 +658,12 @@ impl TargetSide {
         }
         self.target_next = Some(base_offset + i64::from(batch.records));
         let mut target_first = base_offset;
+        let last = batch.runs.as_slice().last();
+        self.witness = last.map(|run| Witness {
+            source_offset: run.source_first + i64::from(run.count) - 1,
+            base_sequence: batch.stamp.base_sequence,
+            must_be_seen: false,
+        });
         for run in batch.runs.as_slice() {
             let paired =
                 PairedRun { source_first: run.source_first, target_first, count: run.count };
@@ -625,6 +689,7 @@ impl TargetSide {
     fn step_over(&mut self, next: i64, is_foreign: bool) {
         let from = self.target_next.unwrap_or(next);
         self.target_next = Some(next);
+        self.witness = None;
         // The markers of our own transactions lie between our batches.
         if is_foreign && self.uncommitted.is_none() && next > from {
             let (first, _, offsets) = self.foreign.unwrap_or((from, next, 0));

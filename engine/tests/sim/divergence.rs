@@ -7,12 +7,13 @@ use engine::flow::shard::PartitionState;
 use engine::index::{OffsetIndex, Translation};
 use engine::model::{Pair, Side};
 use engine::positions::ledger::Position;
-use protocol_client::batch::Entry;
+use protocol_client::batch::{Entry, walk};
 use protocol_client::client::ReadChunk;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::Diverging;
+use protocol_client::wire::produce::RawProduce;
 
-use crate::rig::{Rig, SOURCE_ID, TARGET_ID, batches, sized, stamps};
+use crate::rig::{Asked, Rig, SOURCE_ID, TARGET_ID, batches, sized, stamps};
 
 /// One partition that has copied batches of 1, 2, 3 and 4 records to offsets 0, 1, 3 and 6.
 fn copied(settings: ShardSettings) -> Rig {
@@ -56,18 +57,59 @@ fn a_new_leader_is_asked_for_its_end_and_a_log_that_was_cut_stops_the_partition(
 /// The batch is not in the log, and under the old epoch the target may take what comes next for something else.
 #[test]
 fn a_producer_that_the_target_has_forgotten_waits_for_its_next_epoch() {
-    let mut rig = copied(ShardSettings::default());
-    rig.bring(batches(10, &[1]));
-    let asked = rig.produces().remove(0);
-    rig.answer_produce(&asked, Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    let (mut rig, last) = out_of_order(ShardSettings::default());
+    assert_eq!(rig.say_log(&[Some(&last)]), 1, "that the last record is there is looked at once");
     // As long as followers may lag, the end may hide what was appended.
-    let asked: usize = (0..3).map(|_| insist_on_end(&mut rig, 10)).sum();
+    let asked: usize = (0..3).map(|_| insist_on_end(&mut rig, 11)).sum();
     assert!(asked > 30, "{asked}");
     assert!(rig.produces().is_empty(), "its epoch is spent");
     assert!(rig.renew(1));
     let again = rig.produces().remove(0);
-    rig.answer_produce(&again, Ok(10));
-    assert_eq!((rig.position(), rig.progress(0).target_next), (11, Some(11)));
+    rig.answer_produce(&again, Ok(11));
+    assert_eq!((rig.position(), rig.progress(0).target_next), (12, Some(12)));
+}
+
+/// A record stands at offset 10, and the broker counts otherwise when the next one comes. The log is as long as it was.
+fn out_of_order(settings: ShardSettings) -> (Rig, Asked<RawProduce>) {
+    let mut rig = copied(settings);
+    rig.bring(batches(10, &[1]));
+    let last = rig.produces().remove(0);
+    rig.answer_produce(&last, Ok(10));
+    rig.bring(batches(11, &[1]));
+    let next = rig.produces().remove(0);
+    rig.answer_produce(&next, Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    rig.pass(5_000);
+    assert_eq!(rig.say_ends(11), 1);
+    (rig, last)
+}
+
+/// Others have written as much as the cut took, so the end alone would tell nothing.
+#[test]
+fn a_cut_that_others_have_filled_shows_by_sequence_numbers() {
+    for settings in [ShardSettings::default(), resuming()] {
+        let policy = settings.on_divergence;
+        let (mut rig, _) = out_of_order(settings);
+        assert_eq!(rig.say_log(&[None]), 1);
+        let divergence = Divergence::Differs { source_offset: 10, target_offset: 10 };
+        let told = match policy {
+            DivergencePolicy::Fail => Happening::Failed(Failure::Diverged(divergence)),
+            DivergencePolicy::Resume => Happening::Diverged(divergence),
+        };
+        assert!(rig.happenings().contains(&told));
+    }
+}
+
+#[test]
+fn a_cut_that_others_fill_while_the_end_is_in_doubt_shows() {
+    let mut rig = copied(ShardSettings::default());
+    rig.lead(Side::Target, &[2]);
+    rig.connect_all();
+    assert_eq!(rig.say_ends(6), 1);
+    rig.pass(5_000);
+    assert_eq!(rig.say_ends(10), 1, "it is asked again");
+    assert_eq!(rig.say_log(&[None]), 1);
+    let divergence = Divergence::Differs { source_offset: 9, target_offset: 9 };
+    assert!(rig.happenings().contains(&Happening::Failed(Failure::Diverged(divergence))));
 }
 
 #[test]

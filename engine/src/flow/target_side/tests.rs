@@ -224,6 +224,50 @@ fn a_log_that_is_too_short_is_believed_after_some_doubts() {
     assert_eq!(target.on_end(99, &mut frames), shrank);
 }
 
+/// A batch of two records has arrived at 100, and then the log was too short once, or the broker counted otherwise.
+fn suspicious(has_sequence_trouble: bool, frames: &mut Frames) -> (TargetSide, Vec<Entry>) {
+    let mut target = sent(&[2, 1], frames);
+    let ours = log(&target, 100, &[Some(0)]);
+    target.on_answer(0, Ok(100), frames);
+    if has_sequence_trouble {
+        assert_eq!(target.on_answer(1, Err(OUT_OF_ORDER), frames), Step::AskLater(OUT_OF_ORDER));
+    } else {
+        assert_eq!(target.on_leader_moved(), Step::AskEnd);
+        assert!(matches!(target.on_end(101, frames), Step::AskLater(_)));
+    }
+    (target, ours)
+}
+
+#[test]
+fn a_log_that_is_suspected_of_a_cut_must_still_hold_our_last_record() {
+    let mut frames = Frames::new(Budget::alone(1 << 20));
+    for has_sequence_trouble in [true, false] {
+        let (mut target, ours) = suspicious(has_sequence_trouble, &mut frames);
+        assert_eq!(target.on_end(102, &mut frames), Step::Read(101));
+        let settled = target.on_log(&ours, 102, &mut frames);
+        assert!(!matches!(settled, Step::Overwritten { .. }), "{settled:?}");
+        assert!(!matches!(target.on_end(102, &mut frames), Step::Read(_)), "it has been seen");
+
+        let (mut target, _) = suspicious(has_sequence_trouble, &mut frames);
+        target.on_end(102, &mut frames);
+        let others = log(&target, 101, &[None]);
+        let overwritten = Step::Overwritten { source_offset: 1, target_offset: 101 };
+        assert_eq!(target.on_log(&others, 102, &mut frames), overwritten);
+        // It stays suspect as long as nobody has decided what to do.
+        assert_eq!(target.on_end(103, &mut frames), Step::Read(101));
+    }
+}
+
+#[test]
+fn a_hole_where_our_last_record_was_is_the_cleaners() {
+    let mut frames = Frames::new(Budget::alone(1 << 20));
+    let (mut target, _) = suspicious(false, &mut frames);
+    assert_eq!(target.on_end(103, &mut frames), Step::Read(101));
+    let behind = log(&target, 102, &[None]);
+    assert_eq!(target.on_log(&behind, 103, &mut frames), Step::Settled);
+    assert_eq!(target.target_next(), Some(103));
+}
+
 #[test]
 fn sequence_numbers_wrap_to_zero() {
     assert_eq!(sequence_after(i32::MAX - 1, 1), i32::MAX);
