@@ -13,6 +13,7 @@
 
 pub mod bandwidth;
 pub mod budget;
+mod epochs;
 pub mod event;
 mod fetch_lane;
 mod fleet;

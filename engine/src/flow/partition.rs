@@ -6,7 +6,6 @@
 //! troubles independently of each other.
 
 mod begin;
-mod epochs;
 mod in_round;
 mod spans;
 mod trouble;
@@ -17,11 +16,11 @@ use protocol_client::conn::fetch_session::Want;
 use protocol_client::wire::error_code::ErrorCode;
 use protocol_client::wire::fetch::{AbortedTransaction, FetchedPartition};
 
-use self::epochs::Epochs;
+use super::epochs::Epochs;
 use super::event::{Divergence, Failure, Happening, NodeId, PartitionSpec, Start};
 use super::frames::{FrameKey, Frames};
 use super::outgoing::Outgoing;
-use super::queue::Queue;
+use super::queue::{Intake, Queue};
 use super::recovery::Recovery;
 use super::settings::{ShardSettings, TargetLimits};
 use super::split::Split;
@@ -398,8 +397,12 @@ impl PartitionFlow {
         self.high_watermark = answer.high_watermark;
         self.worked(Side::Source, cx);
         self.see_end(answer, cx);
-        if let Some(diverging) = answer.diverging.filter(|at| at.end_offset < self.fetch_offset) {
-            return self.on_source_truncated(diverging.end_offset, diverging.epoch, cx);
+        if let Some(diverging) = answer.diverging {
+            match self.epochs.kept(diverging, self.fetch_offset) {
+                Some(end) => return self.on_source_truncated(end, diverging.epoch, cx),
+                // It contradicts itself: to ask the same again would bring the same.
+                None => self.epochs.begin(self.fetch_offset, -1),
+            }
         }
         self.doubts = 0;
         self.accept(&answer.records, answer.aborted.clone(), frame, cx);
@@ -413,14 +416,14 @@ impl PartitionFlow {
         frame: FrameKey,
         cx: &mut Cx<'_>,
     ) {
-        let mut filter = TxnFilter::new(aborted);
-        let (next, limits) = (self.fetch_offset, &self.spec.limits);
-        let accepted = self.queue.accept(records, next, &mut filter, limits, cx.frames, frame);
+        let intake = Intake {
+            next: self.fetch_offset,
+            filter: TxnFilter::new(aborted),
+            epochs: &mut self.epochs,
+        };
+        let accepted = self.queue.accept(records, intake, &self.spec.limits, cx.frames, frame);
         match accepted {
             Ok(behind) => {
-                if behind > next {
-                    self.epochs.read(next, self.queue.last_epoch().unwrap_or(-1));
-                }
                 self.fetch_offset = behind;
                 self.epochs.forget_before(self.position().unwrap_or(behind));
             }

@@ -10,6 +10,7 @@ use protocol_client::batch::{
     self, BatchError, Context, Decision, Entry, Rebuilt, TxnFilter, decide,
 };
 
+use super::epochs::Epochs;
 use super::frames::{Charge, FrameKey, Frames};
 use super::outgoing::{Draft, Way};
 use super::settings::{BatchMode, TargetLimits};
@@ -28,8 +29,6 @@ pub(super) struct Queue {
     bytes: usize,
     /// So many at the head go alone: together they could not be merged.
     singles: usize,
-    /// The leader epoch of the last entry that was seen, whatever became of it.
-    last_epoch: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -40,15 +39,19 @@ struct Plan {
     rewrite: bool,
 }
 
+/// How records are taken in.
+pub(super) struct Intake<'a> {
+    /// The offset that was asked for.
+    pub(super) next: i64,
+    pub(super) filter: TxnFilter,
+    /// Gets to know the epochs of all batches, whatever becomes of them.
+    pub(super) epochs: &'a mut Epochs,
+}
+
 impl Queue {
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// The leader epoch under which the last fetched batch was appended.
-    pub(super) fn last_epoch(&self) -> Option<i32> {
-        self.last_epoch
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -68,13 +71,12 @@ impl Queue {
     pub(super) fn accept(
         &mut self,
         records: &Bytes,
-        fetch_offset: i64,
-        filter: &mut TxnFilter,
+        intake: Intake<'_>,
         limits: &TargetLimits,
         frames: &mut Frames,
         frame: FrameKey,
     ) -> Result<i64, (i64, BatchError)> {
-        let mut next = fetch_offset;
+        let Intake { mut next, mut filter, epochs } = intake;
         let mut walk = batch::walk(records);
         for entry in &mut walk {
             let entry = entry.map_err(|error| (next, error))?;
@@ -90,8 +92,11 @@ impl Queue {
                 Decision::Seal => Some(false),
                 Decision::Rewrite(_) => Some(true),
             };
-            self.last_epoch = entry.header().map(|header| header.partition_leader_epoch());
             let behind = entry.next_offset().max(next);
+            if behind > next {
+                let epoch = entry.header().map(|header| header.partition_leader_epoch());
+                epochs.read(next, epoch.unwrap_or(-1));
+            }
             if let Some(rewrite) = rewrite
                 && entry.next_offset() > next
             {
@@ -257,8 +262,9 @@ mod tests {
         let frame = frames.enter(records.len());
         let mut queue = Queue::default();
         let limits = TargetLimits::default();
-        let mut filter = TxnFilter::default();
-        queue.accept(&records, 0, &mut filter, &limits, &mut frames, frame).unwrap();
+        queue
+            .accept(&records, from(0, &mut Epochs::default()), &limits, &mut frames, frame)
+            .unwrap();
         frames.release(Charge::Frame(frame));
         let mut count = 0;
         while let Some(draft) = queue.next(&limits, mode, &mut frames).unwrap() {
@@ -306,11 +312,16 @@ mod tests {
     ) -> (Queue, Frames, Result<i64, (i64, BatchError)>) {
         let (mut queue, mut frames) = (Queue::default(), Frames::new(Budget::alone(1 << 20)));
         let frame = frames.enter(records.len());
-        let mut filter = TxnFilter::default();
         let limits = TargetLimits::default();
-        let next = queue.accept(records, fetch_offset, &mut filter, &limits, &mut frames, frame);
+        let mut epochs = Epochs::default();
+        let intake = from(fetch_offset, &mut epochs);
+        let next = queue.accept(records, intake, &limits, &mut frames, frame);
         frames.release(Charge::Frame(frame));
         (queue, frames, next)
+    }
+
+    fn from(next: i64, epochs: &mut Epochs) -> Intake<'_> {
+        Intake { next, filter: TxnFilter::default(), epochs }
     }
 
     fn ways(queue: &mut Queue, mode: BatchMode, frames: &mut Frames) -> Vec<(Way, i32)> {
@@ -320,6 +331,27 @@ mod tests {
             frames.release(draft.charge);
         }
         ways
+    }
+
+    /// An answer may hold batches of several leaders, and the partition may have to go back to any of them.
+    #[test]
+    fn the_epoch_of_each_batch_is_known() {
+        let mut records = Vec::new();
+        for (offset, epoch) in [(0, 1), (1, 1), (2, 4)] {
+            let mut builder = batch::BatchBuilder::new();
+            builder.push(Some(b"key"), Some(b"value"), &[], 5);
+            let mut bytes = builder.build().unwrap().bytes.to_vec();
+            bytes[..8].copy_from_slice(&i64::to_be_bytes(offset));
+            bytes[12..16].copy_from_slice(&i32::to_be_bytes(epoch));
+            records.extend(bytes);
+        }
+        let (mut queue, mut frames) = (Queue::default(), Frames::new(Budget::alone(1 << 20)));
+        let frame = frames.enter(records.len());
+        let mut epochs = Epochs::default();
+        let (intake, limits) = (from(0, &mut epochs), TargetLimits::default());
+        let next = queue.accept(&records.into(), intake, &limits, &mut frames, frame);
+        assert_eq!(next, Ok(3));
+        assert_eq!([1, 2, 3].map(|next| epochs.before(next)), [1, 1, 4]);
     }
 
     #[test]

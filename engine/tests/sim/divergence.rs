@@ -350,6 +350,37 @@ fn a_partition_goes_on_only_when_it_is_stored_where_it_stands() {
     assert_eq!(rig.produces().len(), 1);
 }
 
+/// A leader of another line of history: it knows nothing of the last epoch, and has more of the one before (KIP-595).
+#[test]
+fn a_source_whose_new_leader_has_a_longer_log_of_an_earlier_epoch_was_cut() {
+    let mut rig = Rig::running(ShardSettings::default(), 1);
+    rig.bring(in_epoch(&batches(0, &[1, 2, 3]), 1));
+    let first = rig.produces().remove(0);
+    rig.answer_produce(&first, Ok(0));
+    rig.bring(in_epoch(&batches(6, &[4]), 2));
+    for (asked, base_offset) in rig.produces().iter().zip([1, 3, 6]) {
+        rig.answer_produce(asked, Ok(base_offset));
+    }
+    assert_eq!(rig.position(), 10);
+    let asked = rig.fetches().pop().expect("the next records are asked for");
+    assert_eq!(asked.request.topics[0].partitions[0].last_fetched_epoch, 2);
+    rig.answer_diverging(asked.lane, Diverging { epoch: 1, end_offset: 50 });
+    assert!(rig.happenings().contains(&Happening::SourceTruncated { from: 6, to: 10 }));
+    let next = rig.fetches().pop().expect("the next records are asked for");
+    let next = &next.request.topics[0].partitions[0];
+    assert_eq!((next.offset, next.last_fetched_epoch), (6, 1));
+}
+
+fn in_epoch(batches: &Bytes, epoch: i32) -> Bytes {
+    let mut all = Vec::new();
+    for entry in walk(batches) {
+        let mut bytes = entry.expect("a batch").bytes().to_vec();
+        bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+        all.extend(bytes);
+    }
+    all.into()
+}
+
 /// The window is full, so the rest waits in the queue.
 #[test]
 fn what_was_queued_from_before_a_cut_of_the_source_is_not_forgotten() {

@@ -521,7 +521,9 @@ impl World {
             Happening::SourceTruncated { from, to } => {
                 truth.reported_truncation(from, to);
                 instance.eras.insert(index, truth.era());
-                instance.goes_back.insert(index, from);
+                // It may not yet have gone back for the one before.
+                let back = instance.goes_back.entry(index).or_insert(from);
+                *back = from.min(*back);
             }
             Happening::Diverged(_) => {
                 truth.reported_cut();

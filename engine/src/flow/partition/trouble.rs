@@ -87,7 +87,7 @@ impl PartitionFlow {
         // What is queued from before the cut is fetched again.
         self.rewind(cx.frames);
         self.fetch_offset = self.fetch_offset.min(end);
-        self.epochs.begin(end, epoch);
+        self.epochs.cut(end, epoch);
         self.doubts = 0;
         self.footing = Footing::Lost;
         cx.notes.push(Note::Tell(Happening::SourceTruncated { from, to }));

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use protocol_client::wire::fetch::Diverging;
+
 /// Epochs by the offsets that they were read from.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
@@ -21,8 +23,7 @@ impl Epochs {
         }
     }
 
-    /// What was read from an offset on ended with this epoch. If it held several, the last counts for all: a broker
-    /// takes no log for shortened because of an epoch that is too late.
+    /// The batch that was read from an offset on has this epoch; -1 if its format knows none.
     pub(super) fn read(&mut self, from: i64, epoch: i32) {
         while self.spans.pop_back_if(|(at, _)| *at >= from).is_some() {}
         if epoch >= 0 && self.spans.back().is_none_or(|(_, last)| *last != epoch) {
@@ -34,6 +35,23 @@ impl Epochs {
     pub(super) fn before(&self, next: i64) -> i32 {
         let span = self.spans.iter().rev().find(|(from, _)| *from < next);
         span.map_or(-1, |(_, epoch)| *epoch)
+    }
+
+    /// Up to where a log is still what was read of it, once its leader has said that the epoch before `next` did not
+    /// reach that far, or that it has none such. If another leader's log has taken its place it may be the longer one:
+    /// what was read under epochs that it does not know is gone all the same (KIP-595). `None` if nothing is.
+    pub(super) fn kept(&self, diverging: Diverging, next: i64) -> Option<i64> {
+        let unknown = self.spans.iter().find(|(_, epoch)| *epoch > diverging.epoch);
+        let kept = unknown.map_or(next, |(from, _)| *from).min(diverging.end_offset);
+        (kept < next).then_some(kept)
+    }
+
+    /// The log ends here now, in this epoch if nothing better is known of it.
+    pub(super) fn cut(&mut self, end: i64, epoch: i32) {
+        while self.spans.pop_back_if(|(from, _)| *from >= end).is_some() {}
+        if self.spans.is_empty() {
+            self.begin(end, epoch);
+        }
     }
 
     /// Nobody goes back before this offset.
@@ -62,9 +80,28 @@ mod tests {
         assert_eq!([25, 30, 31].map(|at| epochs.before(at)), [3, 3, 5]);
         epochs.read(25, 4);
         assert_eq!([25, 26, 31].map(|at| epochs.before(at)), [3, 4, 4], "it was read again");
+        epochs.cut(26, 2);
+        assert_eq!(epochs.before(26), 4, "what was read is known better than what the leader has");
+        epochs.cut(25, 2);
+        assert_eq!([24, 25].map(|at| epochs.before(at)), [3, 3]);
+        epochs.cut(10, 2);
+        assert_eq!([9, 10].map(|at| epochs.before(at)), [-1, 2]);
         epochs.begin(40, -1);
         assert_eq!(epochs.before(40), -1);
         epochs.read(40, -1);
         assert_eq!(epochs.before(50), -1, "old formats know no epochs");
+    }
+
+    #[test]
+    fn what_another_leader_has_not_is_not_kept_however_long_its_log_is() {
+        let mut epochs = Epochs::default();
+        epochs.begin(10, 2);
+        epochs.read(20, 3);
+        epochs.read(30, 5);
+        let kept = |epoch, end_offset| epochs.kept(Diverging { epoch, end_offset }, 40);
+        assert_eq!(kept(5, 35), Some(35));
+        assert_eq!([kept(4, 25), kept(4, 35), kept(4, 99)], [Some(25), Some(30), Some(30)]);
+        assert_eq!([kept(2, 15), kept(2, 99), kept(1, 99)], [Some(15), Some(20), Some(9)]);
+        assert_eq!(kept(5, 40), None, "it has all of it");
     }
 }
