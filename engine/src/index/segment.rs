@@ -52,7 +52,8 @@ impl Segment {
     }
 
     /// Takes a segment off the front; none if the bytes are no whole segment.
-    #[inline]
+    // Looking up a position does little else. Left to the compiler it depended on how it cuts the crate into units.
+    #[inline(always)]
     pub(super) fn take(bytes: &mut &[u8]) -> Option<Self> {
         let first = take(bytes)?;
         let count = (first >> KIND_BITS) as i64;
