@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kafka_lab::{ClusterBuilder, Jvm, KafkaCluster, Version};
 use protocol_client::client::Client;
@@ -220,12 +220,12 @@ async fn rate(
         let held = volume::held(client, topic).await?;
         let now = usage::now();
         running.check()?;
-        // On a short line the second half of the data is what is measured.
+        // On a short line the second half of the data is what is measured. A stretch in which nothing arrives is slow, not
+        // a failure: over a long line MirrorMaker 2 may wait that long for an answer.
         if now - begin < RAMP && held < all / 2 {
             from = (now, held);
         } else if held >= all || now - from.0 >= stretch {
-            ensure!(held > from.1, "nothing arrives");
-            return Ok((held - from.1) as f64 / (now - from.0).as_secs_f64());
+            return Ok(held.saturating_sub(from.1) as f64 / (now - from.0).as_secs_f64());
         }
         tokio::time::sleep(POLL).await;
     }
