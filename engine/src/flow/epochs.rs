@@ -25,7 +25,7 @@ impl Epochs {
 
     /// The batch that was read from an offset on has this epoch; -1 if its format knows none.
     pub(super) fn read(&mut self, from: i64, epoch: i32) {
-        while self.spans.pop_back_if(|(at, _)| *at >= from).is_some() {}
+        self.forget_from(from);
         if epoch >= 0 && self.spans.back().is_none_or(|(_, last)| *last != epoch) {
             self.spans.push_back((from, epoch));
         }
@@ -48,10 +48,15 @@ impl Epochs {
 
     /// The log ends here now, in this epoch if nothing better is known of it.
     pub(super) fn cut(&mut self, end: i64, epoch: i32) {
-        while self.spans.pop_back_if(|(from, _)| *from >= end).is_some() {}
+        self.forget_from(end);
         if self.spans.is_empty() {
             self.begin(end, epoch);
         }
+    }
+
+    /// What was read from this offset on counts no more.
+    fn forget_from(&mut self, offset: i64) {
+        while self.spans.pop_back_if(|(from, _)| *from >= offset).is_some() {}
     }
 
     /// Nobody goes back before this offset.

@@ -294,10 +294,7 @@ mod tests {
     ) -> (Queue, Frames, Result<i64, (i64, BatchError)>) {
         let mut records = Vec::new();
         for offset in 0..count {
-            let mut builder = batch::BatchBuilder::new();
-            builder.push(Some(b"key"), Some(b"value"), &[], 5);
-            let mut bytes = builder.build().unwrap().bytes.to_vec();
-            bytes[..8].copy_from_slice(&offset.to_be_bytes());
+            let mut bytes = single(offset, 0);
             if break_at == Some(offset) {
                 *bytes.last_mut().unwrap() ^= 1;
             }
@@ -320,6 +317,16 @@ mod tests {
         (queue, frames, next)
     }
 
+    /// A batch of one record, appended under this leader epoch.
+    fn single(offset: i64, epoch: i32) -> Vec<u8> {
+        let mut builder = batch::BatchBuilder::new();
+        builder.push(Some(b"key"), Some(b"value"), &[], 5);
+        let mut bytes = builder.build().unwrap().bytes.to_vec();
+        bytes[..8].copy_from_slice(&offset.to_be_bytes());
+        bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+        bytes
+    }
+
     fn from(next: i64, epochs: &mut Epochs) -> Intake<'_> {
         Intake { next, filter: TxnFilter::default(), epochs }
     }
@@ -338,12 +345,7 @@ mod tests {
     fn the_epoch_of_each_batch_is_known() {
         let mut records = Vec::new();
         for (offset, epoch) in [(0, 1), (1, 1), (2, 4)] {
-            let mut builder = batch::BatchBuilder::new();
-            builder.push(Some(b"key"), Some(b"value"), &[], 5);
-            let mut bytes = builder.build().unwrap().bytes.to_vec();
-            bytes[..8].copy_from_slice(&i64::to_be_bytes(offset));
-            bytes[12..16].copy_from_slice(&i32::to_be_bytes(epoch));
-            records.extend(bytes);
+            records.extend(single(offset, epoch));
         }
         let (mut queue, mut frames) = (Queue::default(), Frames::new(Budget::alone(1 << 20)));
         let frame = frames.enter(records.len());
